@@ -1,0 +1,2 @@
+//! The pangea binary.
+fn main() {}
