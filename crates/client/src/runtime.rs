@@ -1,0 +1,22 @@
+//! The runtime seam: time, tasks and CPU work, lent by the node (tokio and a bounded pool) or by the simulator.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use pangea_core::seam::MonoUs;
+
+/// A future that the runtime polls.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A piece of CPU work: never blocks on I/O or locks.
+pub type CpuJob = Box<dyn FnOnce() + Send>;
+
+/// What the data path needs of its surroundings.
+pub trait Runtime: Send + Sync {
+    /// Runs a task to its end, beside the caller. `name` is for people.
+    fn spawn(&self, name: &'static str, task: Task);
+    /// Ready at that time of [`pangea_core::seam::Clock::mono_us`].
+    fn sleep_until(&self, at: MonoUs) -> Task;
+    /// Runs `job` on the bounded CPU pool; order among jobs is not promised.
+    fn cpu(&self, job: CpuJob);
+}
