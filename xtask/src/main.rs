@@ -1,2 +1,101 @@
-//! xtask.
-fn main() {}
+//! xtask: the project's own commands. `cargo xtask help` lists them.
+//!
+//! | room | owns |
+//! |---|---|
+//! | `steps` | running a command under a name and a time limit, and the tally at the end |
+//! | `project` | where the project is, its files, and what `cargo metadata` says about its crates |
+//! | `check` | the one command before a commit |
+//! | `tidy` | the agreements, as tests over text |
+//! | `deny` | which licences, crates and sources may come in |
+//! | `setup` | what the tests need from the machine: Debian packages, a Python venv |
+//! | `proof` | `test`, `sim` and `fuzz`: everything that runs the product |
+//!
+//! Only std, anyhow and serde_json: these commands must be there seconds after a clone.
+
+mod check;
+mod deny;
+mod project;
+mod proof;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  check [--no-test]          fmt, tidy, deny, clippy, then the fast tests (CI leaves those to `test`)
+  tidy                       the project's agreements, tested over its text
+  tidy --update              accept shrunken ratchets, and format sources whose docs/formats.md changed with them
+  tidy --update --same-bytes also accept changed format sources while docs/formats.md stands: you state that not one
+                             byte on disk or wire changed
+  deny                       licences, banned crates and sources of all dependencies
+  test [--fast]              every test, with what it needs installed; --fast: without real clients, fewer seeds
+  sim --seeds N [--seed S] [--soak]
+                             the simulator (release build); arguments are handed on
+  fuzz [TARGET]              lists the fuzz targets
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one command; `false` when it ran and found something wrong.
+fn run(args: &[String]) -> Result<bool> {
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", args),
+    };
+    match command {
+        "check" => check::run(flags(rest, &["--no-test"])?.contains(&"--no-test")),
+        "tidy" => {
+            let given = flags(rest, &["--update", "--same-bytes"])?;
+            let (update, same_bytes) = (given.contains(&"--update"), given.contains(&"--same-bytes"));
+            if same_bytes && !update {
+                bail!("--same-bytes only means something with --update");
+            }
+            if update { tidy::update(same_bytes) } else { tidy::run() }
+        }
+        "deny" => flags(rest, &[]).and_then(|_| deny::run()),
+        "test" => proof::test(flags(rest, &["--fast"])?.contains(&"--fast")),
+        "sim" => proof::sim(rest),
+        "fuzz" => proof::fuzz(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => bail!("no command {other:?}\n\n{HELP}"),
+    }
+}
+
+/// The given flags, all of which must be known.
+fn flags<'a>(given: &'a [String], known: &[&str]) -> Result<Vec<&'a str>> {
+    match given.iter().find(|flag| !known.contains(&flag.as_str())) {
+        Some(unknown) => bail!("unknown argument {unknown:?}; known here: {known:?}"),
+        None => Ok(given.iter().map(String::as_str).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_or_flag_is_refused() {
+        for line in ["chekc", "check --notest", "tidy --same-bytes", "test --slow", "deny now"] {
+            let args: Vec<String> = line.split(' ').map(String::from).collect();
+            assert!(run(&args).is_err(), "{line:?} was accepted");
+        }
+    }
+}
