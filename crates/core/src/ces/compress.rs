@@ -1,0 +1,95 @@
+//! Compression: whether it pays, and the bounded way back.
+//!
+//! One zstd frame a chunk. A sample decides first, so that incompressible data costs under one per cent; what gains less
+//! than five per cent stays raw. `native` and `portable` (wasm32) read each other's frames; the frames themselves differ.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(any(test, target_arch = "wasm32"))]
+pub(super) mod portable;
+
+#[cfg(not(target_arch = "wasm32"))]
+use native as backend;
+#[cfg(target_arch = "wasm32")]
+use portable as backend;
+
+/// Samples of the entropy test, spread evenly.
+const SAMPLES: usize = 16;
+/// Bytes of each.
+const SAMPLE_BYTES: usize = 1024;
+/// Trial compressions of data that the entropy test takes for random: they find its repetitions.
+const TRIALS: usize = 3;
+/// Bytes of each.
+const TRIAL_BYTES: usize = 16 * 1024;
+/// Bits a byte above which only a repetition could help.
+const ENTROPY_BITS_MAX: f32 = 7.8;
+/// What a trial must gain for the whole chunk to be tried.
+const TRIAL_GAIN_PERCENT_MIN: usize = 3;
+/// What compression must gain to be kept.
+const GAIN_PERCENT_MIN: usize = 5;
+/// The level for trials: any repetition shows at the fastest.
+const TRIAL_LEVEL: u8 = 1;
+
+/// Whether and how hard to compress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompressPolicy {
+    /// Not at all.
+    Never,
+    /// By zstd if a sample says that it may pay.
+    Zstd {
+        /// 1 (a busy machine) to 9; others are taken for the nearest of these. 3 is the usual choice.
+        level: u8,
+    },
+}
+
+impl CompressPolicy {
+    /// The usual choice: zstd level 3.
+    pub const DEFAULT: Self = Self::Zstd { level: 3 };
+}
+
+/// A zstd frame of `plain`, if the policy allows it and it gains enough.
+pub(super) fn compress(plain: &[u8], policy: CompressPolicy) -> Option<Vec<u8>> {
+    let CompressPolicy::Zstd { level } = policy else { return None };
+    if entropy_bits(plain) > ENTROPY_BITS_MAX && !has_repetitions(plain) {
+        return None;
+    }
+    backend::compress(plain, level.clamp(1, 9), below(plain.len(), GAIN_PERCENT_MIN))
+}
+
+/// The plaintext of one frame, if it is exactly `plain_len` bytes long; never makes room for more.
+pub(super) fn decompress(frame: &[u8], plain_len: usize) -> Option<Vec<u8>> {
+    backend::decompress(frame, plain_len)
+}
+
+/// The Shannon entropy of a sample, in bits a byte.
+fn entropy_bits(plain: &[u8]) -> f32 {
+    let mut counts = [0u32; 256];
+    for byte in samples(plain, SAMPLES, SAMPLE_BYTES).flatten() {
+        counts[usize::from(*byte)] += 1;
+    }
+    let total = counts.iter().sum::<u32>() as f32;
+    let share = |count: &u32| *count as f32 / total;
+    counts.iter().filter(|count| **count > 0).map(|count| -share(count) * share(count).log2()).sum()
+}
+
+fn has_repetitions(plain: &[u8]) -> bool {
+    let gains = |sample: &[u8]| {
+        backend::compress(sample, TRIAL_LEVEL, below(sample.len(), TRIAL_GAIN_PERCENT_MIN)).is_some()
+    };
+    samples(plain, TRIALS, TRIAL_BYTES).any(gains)
+}
+
+/// `count` samples of `bytes` spread evenly over `plain`, or all of it if it is not longer than they are.
+fn samples(plain: &[u8], count: usize, bytes: usize) -> impl Iterator<Item = &[u8]> {
+    let (count, bytes) = if plain.len() <= count * bytes { (1, plain.len()) } else { (count, bytes) };
+    let step = (plain.len() - bytes) / count.saturating_sub(1).max(1);
+    (0..count).map(move |sample| &plain[sample * step..][..bytes])
+}
+
+/// The longest frame that still gains `percent` over `bytes`.
+fn below(bytes: usize, percent: usize) -> usize {
+    (bytes as u64 * (100 - percent as u64) / 100) as usize
+}
+
+#[cfg(test)]
+mod tests;

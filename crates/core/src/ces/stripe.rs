@@ -1,0 +1,210 @@
+//! Sealing a chunk into its stripe, and checking and rebuilding shards of one.
+//!
+//! A piece is copied, sealed and hashed while it is in the cache; parity follows over the whole stripe. One buffer holds all
+//! shards.
+
+use std::ops::Range;
+
+use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
+use bytes::{Bytes, BytesMut};
+
+use super::compress::{self, CompressPolicy};
+use super::segments::{SegmentAad, payload_of};
+use crate::chunk::{AUDIT_BYTES_MAX, Aead, Code, Codec, ShardHeader, Shape, TAG_BYTES};
+use crate::chunker;
+use crate::erasure::{self, TooFew};
+use crate::id::{BlobId, ChunkId, ShardId};
+use crate::keys::DataKey;
+use crate::seal::Sealer;
+
+/// A chunk to be sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct SealChunk<'a> {
+    /// The blob that it is a slice of.
+    pub blob: BlobId,
+    /// Its number within the blob.
+    pub chunk: u32,
+    /// The blob's code; a small chunk uses fewer data shards.
+    pub code: Code,
+    /// The cipher. [`Aead::Packed`] seals and compresses nothing: `plain` is items that were sealed one by one.
+    pub aead: Aead,
+    /// The key of this sealing attempt: never used for another one. Not touched when packed.
+    pub key: &'a DataKey,
+    /// Whether and how hard to compress.
+    pub compress: CompressPolicy,
+    /// The layout epoch that places the shards.
+    pub layout_epoch: u32,
+    /// The sealed audit record of the blob.
+    pub audit: &'a [u8],
+    /// The plaintext: at least one byte, at most what `chunker::chunk_bytes_max` says of the code.
+    pub plain: &'a [u8],
+}
+
+/// A sealed chunk: every shard and its header, in the order of their indices.
+#[derive(Clone, Debug)]
+pub struct SealedChunk {
+    /// How the chunk lies.
+    pub shape: Shape,
+    /// One header a shard.
+    pub headers: Vec<ShardHeader>,
+    /// The shards: slices of one allocation.
+    pub shards: Vec<Bytes>,
+}
+
+/// A shard whose bytes are not what its header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadPiece {
+    /// The first wrong piece.
+    pub piece: u8,
+}
+
+impl std::fmt::Display for BadPiece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "piece {} is not what its header says", self.piece)
+    }
+}
+
+impl std::error::Error for BadPiece {}
+
+/// Compresses, seals and shards a chunk in a buffer of its own.
+///
+/// # Panics
+/// As [`seal_chunk_in`].
+pub fn seal_chunk(job: &SealChunk<'_>) -> SealedChunk {
+    seal_chunk_in(job, &mut BytesMut::new())
+}
+
+/// As [`seal_chunk`], in memory of `pool`: an allocation whose shards have all been dropped is used again.
+///
+/// # Panics
+/// If the plaintext is empty or larger than any shape holds, or the audit record too long: the caller cuts by `chunker`.
+pub fn seal_chunk_in(job: &SealChunk<'_>, pool: &mut BytesMut) -> SealedChunk {
+    assert!(job.audit.len() <= AUDIT_BYTES_MAX, "an audit record is bounded where it is sealed");
+    let (shape, compressed) = choose_shape(job);
+    let payload = compressed.as_deref().unwrap_or(job.plain);
+    let (data_bytes, all_bytes) = (shape.code.k() as usize * shape.shard_bytes(), stripe_bytes(&shape));
+    pool.clear();
+    pool.reserve(all_bytes);
+    let mut values = seal_pieces(job, &shape, payload, pool);
+    let chunk_hash = merge_chunk_hash(&values);
+    pool.resize(all_bytes, 0);
+    let (data, parity) = pool.split_at_mut(data_bytes);
+    let data: Vec<&[u8]> = data.chunks_exact(shape.shard_bytes()).collect();
+    let mut rooms: Vec<&mut [u8]> = parity.chunks_exact_mut(shape.shard_bytes()).collect();
+    erasure::encode(shape.code, &data, &mut rooms);
+    for (index, shard) in (shape.code.k()..).zip(parity.chunks_exact(shape.shard_bytes())) {
+        let pieces = (0..).zip(shard.chunks_exact(shape.piece_bytes()));
+        values.extend(pieces.map(|(piece, bytes)| ShardHeader::piece_value(&shape, index, piece, bytes)));
+    }
+    let header = |(index, values): (u8, &[[u8; 32]])| ShardHeader {
+        id: ShardId { chunk: ChunkId { blob: job.blob, chunk: job.chunk }, index },
+        shape,
+        layout_epoch: job.layout_epoch,
+        chunk_hash,
+        audit: job.audit.to_vec(),
+        values: values.to_vec(),
+    };
+    let headers = (0..).zip(values.chunks_exact(shape.pieces.into())).map(header).collect();
+    let mut rest = pool.split().freeze();
+    let shards = (0..shape.code.n()).map(|_| rest.split_to(shape.shard_bytes())).collect();
+    SealedChunk { shape, headers, shards }
+}
+
+/// The BLAKE3 hash of a padded sealed chunk, from the values of all its data pieces in order.
+///
+/// # Panics
+/// If there are none.
+pub fn merge_chunk_hash(values: &[[u8; 32]]) -> [u8; 32] {
+    assert!(!values.is_empty(), "a chunk has pieces");
+    if let [only] = values {
+        return *only;
+    }
+    let (left, right) = values.split_at(left_pieces(values.len()));
+    *merge_subtrees_root(&merge(left), &merge(right), Mode::Hash).as_bytes()
+}
+
+/// Whether a shard's bytes are what its header says; names the first piece that is not.
+pub fn check_shard(header: &ShardHeader, bytes: &[u8]) -> Result<(), BadPiece> {
+    if bytes.len() != header.shape.shard_bytes() || header.values.len() != usize::from(header.shape.pieces) {
+        return Err(BadPiece { piece: 0 });
+    }
+    header.first_bad_piece(0, bytes).map_or(Ok(()), |piece| Err(BadPiece { piece }))
+}
+
+/// Rebuilds the `wanted` shards, or the same range of pieces of each, from any k of the `present` ones.
+///
+/// What is present must have been checked against its header: wrong bytes give wrong shards. A shard that is not exactly
+/// `pieces` long, or whose index the code does not have, counts as absent.
+///
+/// # Panics
+/// If the code has no such `wanted` index.
+pub fn rebuild(
+    shape: &Shape,
+    pieces: Range<u8>,
+    present: &[(u8, &[u8])],
+    wanted: &[u8],
+) -> Result<Vec<(u8, Vec<u8>)>, TooFew> {
+    let bytes = pieces.len() * shape.piece_bytes();
+    let is_usable = |(index, shard): &&(u8, &[u8])| *index < shape.code.n() && shard.len() == bytes;
+    let usable: Vec<(u8, &[u8])> = present.iter().filter(is_usable).copied().collect();
+    let mut rebuilt: Vec<(u8, Vec<u8>)> = wanted.iter().map(|index| (*index, vec![0; bytes])).collect();
+    let mut rooms: Vec<(u8, &mut [u8])> = rebuilt.iter_mut().map(|(i, room)| (*i, room.as_mut_slice())).collect();
+    erasure::reconstruct(shape.code, &usable, &mut rooms)?;
+    Ok(rebuilt)
+}
+
+/// Compressed if that saves bytes on the drives; a compressed chunk must be read whole, so it has to pay.
+fn choose_shape(job: &SealChunk<'_>) -> (Shape, Option<Vec<u8>>) {
+    let plain_len = u32::try_from(job.plain.len()).expect("a chunk is cut by chunker");
+    let fit = |codec, payload_len| chunker::fit(job.code, job.aead, codec, plain_len, payload_len);
+    let raw = fit(Codec::Raw, plain_len).expect("a chunk is cut by chunker: not empty, and it fits");
+    if job.aead == Aead::Packed {
+        return (raw, None);
+    }
+    let compressed = compress::compress(job.plain, job.compress);
+    let zstd = compressed.as_ref().and_then(|frame| fit(Codec::Zstd, u32::try_from(frame.len()).ok()?));
+    match zstd {
+        Some(zstd) if chunker::stripe_bytes(&zstd) < chunker::stripe_bytes(&raw) => (zstd, compressed),
+        _ => (raw, None),
+    }
+}
+
+/// Appends all data pieces, sealed and padded, to `out` and returns their values.
+fn seal_pieces(job: &SealChunk<'_>, shape: &Shape, payload: &[u8], out: &mut BytesMut) -> Vec<[u8; 32]> {
+    let sealer = Sealer::new(job.aead, job.key, job.chunk);
+    let mut aad = SegmentAad::new(job.blob, job.chunk, shape);
+    let per_shard = usize::from(shape.pieces);
+    let pieces = per_shard * usize::from(shape.code.k());
+    let mut values = Vec::with_capacity(usize::from(shape.code.n()) * per_shard);
+    for piece in 0..pieces {
+        let start = out.len();
+        if piece < shape.segments() {
+            out.extend_from_slice(&payload[payload_of(shape, piece)]);
+            if let Some(sealer) = &sealer {
+                out.extend_from_slice(&[0; TAG_BYTES]);
+                sealer.seal_segment(piece as u32, aad.of(piece as u32), &mut out[start..]);
+            }
+        }
+        out.resize(start + shape.piece_bytes(), 0);
+        let (index, within) = ((piece / per_shard) as u8, (piece % per_shard) as u8);
+        values.push(ShardHeader::piece_value(shape, index, within, &out[start..]));
+    }
+    values
+}
+
+fn stripe_bytes(shape: &Shape) -> usize {
+    usize::from(shape.code.n()) * shape.shard_bytes()
+}
+
+fn merge(values: &[[u8; 32]]) -> [u8; 32] {
+    if let [only] = values {
+        return *only;
+    }
+    let (left, right) = values.split_at(left_pieces(values.len()));
+    merge_subtrees_non_root(&merge(left), &merge(right), Mode::Hash)
+}
+
+/// Pieces in the left subtree: the largest power of two below `pieces` (≥ 2).
+fn left_pieces(pieces: usize) -> usize {
+    pieces.next_power_of_two() / 2
+}
