@@ -8,7 +8,7 @@
 //! | `tidy` | the agreements, as tests over text |
 //! | `deny` | which licences, crates and sources may come in |
 //! | `setup` | what the tests need from the machine: Debian packages, a Python venv |
-//! | `proof` | `test`, `sim` and `fuzz`: everything that runs the product |
+//! | `proof` | `test`, `clients`, `sim` and `fuzz`: everything that runs the product |
 //!
 //! Only std, anyhow and serde_json: these commands must be there seconds after a clone.
 
@@ -34,6 +34,7 @@ cargo xtask COMMAND
                              byte on disk or wire changed
   deny                       licences, banned crates and sources of all dependencies
   test [--fast]              every test, with what it needs installed; --fast: without real clients, fewer seeds
+  clients [NAME ...]         only the tests with real clients, or the named ones (kill, heal, ...)
   sim --seeds N [--seed S] [--soak]
                              the simulator (release build); arguments are handed on
   fuzz [TARGET]              lists the fuzz targets
@@ -69,6 +70,7 @@ fn run(args: &[String]) -> Result<bool> {
         }
         "deny" => flags(rest, &[]).and_then(|_| deny::run()),
         "test" => proof::test(flags(rest, &["--fast"])?.contains(&"--fast")),
+        "clients" => proof::clients(rest),
         "sim" => proof::sim(rest),
         "fuzz" => proof::fuzz(rest),
         "help" | "--help" | "-h" => {

@@ -1,7 +1,7 @@
 //! Proof: everything that runs the product. `test` is the README's test command; it must work on a fresh machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,71 +19,103 @@ const SOAK_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 const SEEDS: &str = "300";
 const SEEDS_FAST: &str = "30";
 
-/// The real-client scripts in `tests/clients`, their arguments, and how long each may take.
+/// A script, its arguments, and how long it may take.
+type Client = (&'static str, &'static [&'static str], Duration);
+
+/// The real-client scripts in `tests/clients`.
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [(&str, &[&str], Duration); 6] = [
+const CLIENTS: [Client; 6] = [
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
     ("race.py", &[], MINUTE.saturating_mul(3)),
-    ("kill.py", &["--kills", "8"], MINUTE.saturating_mul(5)),
+    ("kill.py", &["--kills", "8", "--seconds", "280"], MINUTE.saturating_mul(5)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),
     ("bad_start.py", &[], MINUTE.saturating_mul(4)),
 ];
 
-/// `cargo xtask test`: all of it, or with `fast` what needs neither real clients nor a release build of everything.
+/// `cargo xtask test`: all of it, or with `fast` what needs nothing installed.
 pub fn test(fast: bool) -> Result<bool> {
     let mut steps = Steps::default();
+    let ready = if fast { None } else { Some(Ready::make(&mut steps)) };
     steps.run("cargo test", || call(cargo().args(["test", "--workspace"]), BUILD_LIMIT));
     let seeds = if fast { SEEDS_FAST } else { SEEDS };
-    steps.run(&format!("simulator, {seeds} seeds"), || {
-        call(cargo().args(SIM).args(["--seeds", seeds]), BUILD_LIMIT)
-    });
-    if fast {
-        steps.skip("real clients", "--fast: `cargo xtask test` runs them");
-        return Ok(steps.finish());
-    }
-    let ready = prepare(&mut steps)?;
-    for (script, args, limit) in CLIENTS {
-        match &ready {
-            Ok((python, binary)) => {
-                let mut command = Command::new(python);
-                command.current_dir(root()).arg(format!("tests/clients/{script}")).args(args);
-                // Nothing of the machine's own S3 settings may reach the clients.
-                command
-                    .env("PANGEA_BIN", binary)
-                    .env("PYTHONDONTWRITEBYTECODE", "1")
-                    .env("PYTHONUNBUFFERED", "1");
-                steps.run(script, || call(&mut command, limit));
-            }
-            Err(by) => steps.blocked(script, by),
-        }
+    let arguments = ["--seeds", seeds];
+    steps.run(&format!("simulator, {seeds} seeds"), || call(cargo().args(SIM).args(arguments), BUILD_LIMIT));
+    match ready {
+        Some(ready) => run_clients(&mut steps, ready, &CLIENTS)?,
+        None => steps.skip("real clients", "--fast: `cargo xtask test` runs them"),
     }
     Ok(steps.finish())
 }
 
-type Ready = std::result::Result<(std::path::PathBuf, std::path::PathBuf), &'static str>;
+const PACKAGES: &str = "install Debian packages";
+const VENV: &str = "install Python packages";
+const BUILD: &str = "build the pangea binary";
 
-/// Installs what the clients need and builds the binary; the inner error names the step they are missing.
-fn prepare(steps: &mut Steps) -> Result<Ready> {
-    const PACKAGES: &str = "install Debian packages";
-    const VENV: &str = "install Python packages";
-    const BUILD: &str = "build the pangea binary";
-    let mut python = None;
-    let packages = steps.run(PACKAGES, setup::debian_packages);
-    let venv = steps.run(VENV, || {
-        python = Some(setup::python()?);
-        Ok(())
-    });
-    let built = steps.run(BUILD, || call(cargo().args(["build", "-p", "pangea-cli"]), BUILD_LIMIT));
+/// What the machine has for the client tests.
+struct Ready {
+    /// The step that failed, if one did.
+    blocked_by: Option<&'static str>,
+    /// The interpreter of the venv, when there is one.
+    python: Option<PathBuf>,
+}
+
+impl Ready {
+    /// Installs what is missing.
+    fn make(steps: &mut Steps) -> Self {
+        let mut ready = Self { blocked_by: None, python: None };
+        if !steps.run(PACKAGES, setup::debian_packages) {
+            ready.blocked_by = Some(PACKAGES);
+        }
+        let venv = steps.run(VENV, || {
+            ready.python = Some(setup::python()?);
+            Ok(())
+        });
+        if !venv {
+            ready.blocked_by = Some(VENV);
+        }
+        ready
+    }
+}
+
+/// `cargo xtask clients`: what the client tests need, then the named scripts, or all.
+pub fn clients(names: &[String]) -> Result<bool> {
+    let mut chosen = Vec::new();
+    for name in names {
+        let found = CLIENTS
+            .into_iter()
+            .find(|client| client.0.trim_end_matches(".py") == name.trim_end_matches(".py"));
+        chosen.push(found.with_context(|| format!("there is no client test {name:?} in tests/clients"))?);
+    }
+    let mut steps = Steps::default();
+    let ready = Ready::make(&mut steps);
+    run_clients(&mut steps, ready, if chosen.is_empty() { &CLIENTS } else { &chosen })?;
+    Ok(steps.finish())
+}
+
+/// Builds the binary and runs client scripts against it.
+fn run_clients(steps: &mut Steps, mut ready: Ready, clients: &[Client]) -> Result<()> {
+    if !steps.run(BUILD, || call(cargo().args(["build", "-p", "pangea-cli"]), BUILD_LIMIT)) {
+        ready.blocked_by = Some(BUILD);
+    }
     let binary = target_dir()?.join("debug/pangea");
-    Ok(match (packages, venv, built, python) {
-        (true, true, true, Some(python)) => Ok((python, binary)),
-        (false, ..) => Err(PACKAGES),
-        (_, _, false, _) => Err(BUILD),
-        _ => Err(VENV),
-    })
+    for &(script, args, limit) in clients {
+        match (ready.blocked_by, &ready.python) {
+            (None, Some(python)) => {
+                let mut command = Command::new(python);
+                command.current_dir(root()).arg(format!("tests/clients/{script}")).args(args);
+                command
+                    .env("PANGEA_BIN", &binary)
+                    .env("PYTHONDONTWRITEBYTECODE", "1")
+                    .env("PYTHONUNBUFFERED", "1");
+                steps.run(script, || call(&mut command, limit));
+            }
+            (by, _) => steps.blocked(script, by.unwrap_or(VENV)),
+        }
+    }
+    Ok(())
 }
 
 const SIM: [&str; 8] = ["run", "--release", "--quiet", "-p", "pangea-sim", "--bin", "pangea-sim", "--"];
@@ -140,6 +172,11 @@ mod tests {
         let mut run: Vec<&str> = CLIENTS.iter().map(|client| client.0).collect();
         run.sort_unstable();
         assert_eq!(there, run);
+    }
+
+    #[test]
+    fn an_unknown_client_test_is_refused_before_anything_is_installed() {
+        assert!(clients(&["basic_boto4".to_string()]).is_err());
     }
 
     #[test]
