@@ -264,7 +264,9 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(shard) => write!(f, "shard {shard} is not here"),
-            Self::Corrupt { shard, piece: Some(piece) } => write!(f, "shard {shard}: piece {piece} is damaged"),
+            Self::Corrupt { shard, piece: Some(piece) } => {
+                write!(f, "shard {shard}: piece {piece} is damaged")
+            }
             Self::Corrupt { shard, piece: None } => write!(f, "shard {shard}: its header is damaged"),
             Self::Conflict(shard) => write!(f, "shard {shard} is here with other content"),
             Self::Rejected { shard, what } => write!(f, "shard {shard}: {what}"),
