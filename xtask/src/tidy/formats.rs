@@ -1,6 +1,6 @@
 //! Formats: the sources that define bytes on disk and wire change together with docs/formats.md.
 //!
-//! `xtask/formats.lock` holds a hash of the page and of each such source; comments and white space do not count. When a
+//! `xtask/formats.lock` holds a hash of the page and of each such source; comments, white space and tests do not count. When a
 //! source's hash moves and the page's does not, somebody changed bytes and told nobody, or states that no byte changed.
 
 use std::fmt;
@@ -18,7 +18,7 @@ const PAGE: &str = "docs/formats.md";
 
 const HEADER: &str = "\
 # Hashes (64-bit FNV-1a) of docs/formats.md and of the sources that define its bytes; rewritten by `cargo xtask tidy --update`.
-# To add a source, write `new PATH` and update. A source is hashed without comments and white space.
+# To add a source, write `new PATH` and update. A source is hashed without comments, white space and test modules.
 ";
 
 /// One line of the lock: a path and its hash, none when it is new.
@@ -128,14 +128,17 @@ pub fn check(lock: &Lock, files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// The hash of a source's words and literals; comments and white space fall out.
+/// The hash of a source's words and literals; comments, white space and test modules fall out.
 fn hash_code(text: &str) -> u64 {
     let source = Rust::read(text);
-    let comments = source.comment_lines();
+    let tests = source.test_modules();
     let mut kept = Vec::new();
-    for (line, comment) in text.lines().zip(comments) {
+    for (index, (line, comment)) in text.lines().zip(source.comment_lines()).enumerate() {
+        if tests.iter().any(|module| module.contains(&(index + 1))) {
+            continue;
+        }
         // Both have the same bytes per line: keep those that are not part of a comment.
-        let bytes = line.bytes().zip(comment.bytes().chain(std::iter::repeat(b' ')));
+        let bytes = line.bytes().zip(comment.bytes());
         kept.extend(
             bytes
                 .filter(|(byte, in_comment)| *in_comment == b' ' && !byte.is_ascii_whitespace())
@@ -198,6 +201,9 @@ mod tests {
         let lock = locked(&tree("page", "const A: &str = \"// a\";"));
         let same = "//! Doc.\nconst A: &str =\n    \"// a\"; // why";
         assert!(check(&lock, &tree("page", same)).is_empty());
+        let tests = |body| format!("const A: &str = \"// a\";\n#[cfg(test)]\nmod tests {{\n    {body}\n}}\n");
+        let lock_with_tests = locked(&tree("page", &tests("fn one() {}")));
+        assert!(check(&lock_with_tests, &tree("page", &tests("fn two() {}"))).is_empty());
         assert!(!check(&lock, &tree("page", "const A: &str = \"// b\";")).is_empty());
     }
 
