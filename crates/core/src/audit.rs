@@ -181,3 +181,6 @@ impl AuditKeys {
         Ok(AuditRecord::decode(&open_small(&self.record, &blob.0, sealed)?)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,15 +18,15 @@
 //! before decoding, on receipt and in scrub.
 
 mod compress;
-mod segments;
 mod open;
+mod segments;
 mod stripe;
 #[cfg(test)]
 mod tests;
 
 pub use compress::CompressPolicy;
-pub use segments::{ShardPieces, pieces_of, segments_for};
 pub use open::{OpenChunk, OpenError, open_range};
+pub use segments::{ShardPieces, pieces_of, segments_for};
 pub use stripe::{
     BadPiece, SealChunk, SealedChunk, check_shard, merge_chunk_hash, rebuild, seal_chunk, seal_chunk_in,
 };

@@ -49,7 +49,8 @@ impl std::error::Error for TooLong {}
 
 /// Bytes that a record with a shard of this shape takes on its drive.
 pub const fn record_bytes(piece_bytes: usize, pieces: usize) -> usize {
-    let header = RECORD_FIELDS_BYTES + SHARD_HEADER_FIXED_BYTES + RECORD_AUDIT_BYTES + PIECE_VALUE_BYTES * pieces;
+    let header =
+        RECORD_FIELDS_BYTES + SHARD_HEADER_FIXED_BYTES + RECORD_AUDIT_BYTES + PIECE_VALUE_BYTES * pieces;
     (header + piece_bytes * pieces).next_multiple_of(DRIVE_PAGE_BYTES)
 }
 
@@ -80,17 +81,36 @@ pub fn fit(code: Code, aead: Aead, codec: Codec, plain_len: u32, payload_len: u3
         let valid = all.filter_map(|(k, log)| shape(k, log));
         valid.min_by_key(|s| (stripe_bytes(s), std::cmp::Reverse((s.code.k(), s.piece_log2))))
     };
-    best(0..=PIECE_LOG2_DEFAULT_MAX).or_else(|| best(PIECE_LOG2_DEFAULT_MAX + 1..=PIECE_LOG2_MAX))
+    best(0..=PIECE_LOG2_DEFAULT_MAX)
+        .or_else(|| (PIECE_LOG2_DEFAULT_MAX + 1..=PIECE_LOG2_MAX).find_map(|log| best(log..=log)))
 }
 
 /// Plaintext bytes of every chunk of a blob but the last; the largest there are if the length is not known.
+///
+/// Chunks are of even size, unless filling whole pieces and leaving a short chunk at the end takes fewer bytes on the
+/// drives: 5 MiB at 10+4 are just too much for one chunk, and two halves of it would waste an eighth.
 pub fn plan(len: Option<u64>, code: Code) -> Result<u32, TooLong> {
     let max = chunk_bytes_max(code);
     let Some(bytes) = len else { return Ok(max) };
     if bytes > BLOB_BYTES_MAX {
         return Err(TooLong { bytes });
     }
+    let page = DRIVE_PAGE_BYTES as u64;
     let chunks = bytes.div_ceil(max.into()).max(1);
-    let even = bytes.div_ceil(chunks).next_multiple_of(DRIVE_PAGE_BYTES as u64).max(DRIVE_PAGE_BYTES as u64);
-    Ok(u32::try_from(even).map_or(max, |even| even.min(max)))
+    let even = bytes.div_ceil(chunks).next_multiple_of(page).max(page);
+    let even = u32::try_from(even).map_or(max, |even| even.min(max));
+    if chunks == 1 && bytes <= even.into() {
+        return Ok(even);
+    }
+    let full = (u32::from(PIECES_MAX) / 2 + 1..=u32::from(PIECES_MAX)).rev();
+    let full = full.map(|pieces| max / u32::from(PIECES_MAX) * pieces);
+    let sizes = std::iter::once(even).chain(full);
+    Ok(sizes.min_by_key(|size| blob_drive_bytes(code, bytes, *size)).unwrap_or(max))
+}
+
+/// Bytes on the drives of a blob of incompressible data cut into chunks of `size`.
+fn blob_drive_bytes(code: Code, bytes: u64, size: u32) -> u64 {
+    let cost =
+        |len: u32| fit(code, Aead::Aes256Gcm, Codec::Raw, len, len).map_or(0, |shape| stripe_bytes(&shape));
+    bytes / u64::from(size) * cost(size) + cost((bytes % u64::from(size)) as u32)
 }

@@ -54,7 +54,11 @@ pub fn encode(code: Code, data: &[&[u8]], parity: &mut [&mut [u8]]) {
 ///
 /// # Panics
 /// If an index is out of range or lengths differ.
-pub fn reconstruct(code: Code, present: &[(u8, &[u8])], wanted: &mut [(u8, &mut [u8])]) -> Result<(), TooFew> {
+pub fn reconstruct(
+    code: Code,
+    present: &[(u8, &[u8])],
+    wanted: &mut [(u8, &mut [u8])],
+) -> Result<(), TooFew> {
     let mut by_index: Vec<Option<&[u8]>> = vec![None; code.n().into()];
     for (index, shard) in present {
         by_index[usize::from(*index)].get_or_insert(shard);

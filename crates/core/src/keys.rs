@@ -149,7 +149,8 @@ impl WrappedKey {
         let (body, tag) = self.sealed.split_at(KEY_BYTES);
         let tag = tag.try_into().expect("a wrapped key ends with a whole tag");
         let mut key = Zeroizing::new([0; KEY_BYTES]);
-        Cipher::new(Suite::Aes256GcmSiv, kek.expose(), &[0; 16]).open(self.nonce, aad, body, tag, &mut *key)?;
+        Cipher::new(Suite::Aes256GcmSiv, kek.expose(), &[0; 16])
+            .open(self.nonce, aad, body, tag, &mut *key)?;
         Ok(SecretKey::new(*key))
     }
 
@@ -179,7 +180,8 @@ pub fn seal_small(key: &SecretKey, nonce: [u8; NONCE_BYTES], aad: &[u8], plain: 
     let mut out = Vec::with_capacity(plain.len() + SMALL_OVERHEAD_BYTES);
     out.extend_from_slice(&nonce);
     out.extend_from_slice(plain);
-    let tag = Cipher::new(Suite::Aes256GcmSiv, key.expose(), &[0; 16]).seal(nonce, aad, &mut out[NONCE_BYTES..]);
+    let tag =
+        Cipher::new(Suite::Aes256GcmSiv, key.expose(), &[0; 16]).seal(nonce, aad, &mut out[NONCE_BYTES..]);
     out.extend_from_slice(&tag);
     out
 }
@@ -195,3 +197,6 @@ pub fn open_small(key: &SecretKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>,
     Cipher::new(Suite::Aes256GcmSiv, key.expose(), &[0; 16]).open(*nonce, aad, body, tag, &mut plain)?;
     Ok(plain)
 }
+
+#[cfg(test)]
+mod tests;

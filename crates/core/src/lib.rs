@@ -5,6 +5,9 @@
 //! | [`id`] | the newtypes of everything that has a name |
 //! | [`codec`] | the bounded reader and the writer behind all formats |
 //! | [`seam`] | what the world lends: disks, clocks, randomness (contracts only) |
+//! | [`seal`], [`keys`] | ciphers and nonces; keys, wrapping, derivation |
+//! | [`erasure`], [`chunker`], [`ces`] | the Reed–Solomon code; sizes and shapes; compress, encrypt, shard |
+//! | [`audit`], [`manifest`] | what a lone shard says of its owner; how a blob is put together |
 
 pub mod codec;
 pub mod id;

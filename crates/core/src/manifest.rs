@@ -162,7 +162,9 @@ impl Manifest {
         out.put_u8(Self::VERSION);
         out.put_u64(self.blob_len);
         out.put_u32(self.head.chunk_bytes);
-        [self.head.aead as u8, self.head.code.k(), self.head.code.m()].into_iter().for_each(|b| out.put_u8(b));
+        [self.head.aead as u8, self.head.code.k(), self.head.code.m()]
+            .into_iter()
+            .for_each(|b| out.put_u8(b));
         self.head.key.encode(&mut out);
         self.head.data_key.encode(&mut out);
         out.put_u32(u32::try_from(self.runs.len()).expect("no more runs than chunks"));

@@ -73,10 +73,9 @@ impl Sealer {
                 cipher: Cipher::new(Suite::Aes256Gcm, key, &extended),
                 prefix: chunk.to_be_bytes(),
             }),
-            Aead::XChaCha20Poly1305 => Some(Self {
-                cipher: Cipher::new(Suite::XChaCha20Poly1305, key, &extended),
-                prefix: [0; 4],
-            }),
+            Aead::XChaCha20Poly1305 => {
+                Some(Self { cipher: Cipher::new(Suite::XChaCha20Poly1305, key, &extended), prefix: [0; 4] })
+            }
         }
     }
 
@@ -91,7 +90,13 @@ impl Sealer {
 
     /// Opens what `seal_segment` made (payload and tag) into `out`, which is as long as the payload. On an error `out` holds nothing
     /// of worth.
-    pub fn open_segment(&self, segment: u32, aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<(), BadTag> {
+    pub fn open_segment(
+        &self,
+        segment: u32,
+        aad: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), BadTag> {
         let (payload, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(BadTag)?;
         if payload.len() != out.len() {
             return Err(BadTag);

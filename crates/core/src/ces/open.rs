@@ -59,7 +59,11 @@ impl std::error::Error for OpenError {}
 ///
 /// `pieces` are whole pieces with their segment numbers, in any order; more than needed does no harm. Bytes behind the end of
 /// the chunk are left out. Nothing is returned that was not authenticated, except from a pack, whose items the caller opens.
-pub fn open_range(job: &OpenChunk<'_>, pieces: &[(u32, &[u8])], range: Range<u32>) -> Result<Bytes, OpenError> {
+pub fn open_range(
+    job: &OpenChunk<'_>,
+    pieces: &[(u32, &[u8])],
+    range: Range<u32>,
+) -> Result<Bytes, OpenError> {
     let shape = job.shape;
     let segments = needed(shape, &range);
     if segments.is_empty() {
@@ -71,7 +75,9 @@ pub fn open_range(job: &OpenChunk<'_>, pieces: &[(u32, &[u8])], range: Range<u32
     let payload = open_segments(job, pieces, segments.clone())?;
     let (first, plain) = match shape.codec {
         Codec::Raw => (segments.start * shape.segment_bytes(), payload),
-        Codec::Zstd => (0, compress::decompress(&payload, shape.plain_len as usize).ok_or(OpenError::BadFrame)?),
+        Codec::Zstd => {
+            (0, compress::decompress(&payload, shape.plain_len as usize).ok_or(OpenError::BadFrame)?)
+        }
     };
     let end = range.end.min(shape.plain_len) as usize;
     Ok(Bytes::from(plain).slice(range.start as usize - first..end - first))

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::compress::{self, CompressPolicy};
 use super::segments::{SegmentAad, payload_of};
-use crate::chunk::{AUDIT_BYTES_MAX, Aead, Code, Codec, ShardHeader, Shape, TAG_BYTES};
+use crate::chunk::{AUDIT_BYTES_MAX, Aead, Code, Codec, Shape, ShardHeader, TAG_BYTES};
 use crate::chunker;
 use crate::erasure::{self, TooFew};
 use crate::id::{BlobId, ChunkId, ShardId};
@@ -92,8 +92,8 @@ pub fn seal_chunk_in(job: &SealChunk<'_>, pool: &mut BytesMut) -> SealedChunk {
     let data: Vec<&[u8]> = data.chunks_exact(shape.shard_bytes()).collect();
     let mut rooms: Vec<&mut [u8]> = parity.chunks_exact_mut(shape.shard_bytes()).collect();
     erasure::encode(shape.code, &data, &mut rooms);
-    for (index, shard) in (shape.code.k()..).zip(parity.chunks_exact(shape.shard_bytes())) {
-        let pieces = (0..).zip(shard.chunks_exact(shape.piece_bytes()));
+    for (index, shard) in (shape.code.k()..shape.code.n()).zip(parity.chunks_exact(shape.shard_bytes())) {
+        let pieces = (0..shape.pieces).zip(shard.chunks_exact(shape.piece_bytes()));
         values.extend(pieces.map(|(piece, bytes)| ShardHeader::piece_value(&shape, index, piece, bytes)));
     }
     let header = |(index, values): (u8, &[[u8; 32]])| ShardHeader {
@@ -104,7 +104,7 @@ pub fn seal_chunk_in(job: &SealChunk<'_>, pool: &mut BytesMut) -> SealedChunk {
         audit: job.audit.to_vec(),
         values: values.to_vec(),
     };
-    let headers = (0..).zip(values.chunks_exact(shape.pieces.into())).map(header).collect();
+    let headers = (0..shape.code.n()).zip(values.chunks_exact(shape.pieces.into())).map(header).collect();
     let mut rest = pool.split().freeze();
     let shards = (0..shape.code.n()).map(|_| rest.split_to(shape.shard_bytes())).collect();
     SealedChunk { shape, headers, shards }
@@ -148,7 +148,8 @@ pub fn rebuild(
     let is_usable = |(index, shard): &&(u8, &[u8])| *index < shape.code.n() && shard.len() == bytes;
     let usable: Vec<(u8, &[u8])> = present.iter().filter(is_usable).copied().collect();
     let mut rebuilt: Vec<(u8, Vec<u8>)> = wanted.iter().map(|index| (*index, vec![0; bytes])).collect();
-    let mut rooms: Vec<(u8, &mut [u8])> = rebuilt.iter_mut().map(|(i, room)| (*i, room.as_mut_slice())).collect();
+    let mut rooms: Vec<(u8, &mut [u8])> =
+        rebuilt.iter_mut().map(|(i, room)| (*i, room.as_mut_slice())).collect();
     erasure::reconstruct(shape.code, &usable, &mut rooms)?;
     Ok(rebuilt)
 }

@@ -49,7 +49,8 @@ impl<'a> System<'a> {
             return found.expect("a data shard is a source or lost").1.clone();
         }
         let parity = parity_row(self.code, index - self.code.k());
-        let mut row: Vec<u8> = self.sources.iter().map(|s| parity.get(usize::from(*s)).copied().unwrap_or(0)).collect();
+        let mut row: Vec<u8> =
+            self.sources.iter().map(|s| parity.get(usize::from(*s)).copied().unwrap_or(0)).collect();
         for (lost, coefficients) in &self.lost {
             let factor = parity[usize::from(*lost)];
             row.iter_mut().zip(coefficients).for_each(|(sum, c)| *sum ^= gf::multiply(factor, *c));

@@ -31,7 +31,9 @@ impl Cipher {
     }
 
     fn set_up(algorithm: &'static Algorithm, key: &[u8]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(algorithm, key).expect("all three algorithms take 32-byte keys")))
+        Self(LessSafeKey::new(
+            UnboundKey::new(algorithm, key).expect("all three algorithms take 32-byte keys"),
+        ))
     }
 
     /// Encrypts in place and returns the tag.
