@@ -62,11 +62,10 @@ fn check_marks(path: &str, text: &str) -> Vec<Finding> {
 }
 
 fn check_globs(path: &str, source: &Rust) -> Vec<Finding> {
-    let test_file = path.ends_with("/tests.rs") || path.split('/').any(|part| part == "tests");
-    let test_modules = source.test_modules();
+    let test_lines = source.test_lines(path);
     let mut findings = Vec::new();
     for (line, tree) in source.uses() {
-        let in_test = test_file || test_modules.iter().any(|module| module.contains(&line));
+        let in_test = test_lines.iter().any(|lines| lines.contains(&line));
         for glob in tree.iter().filter(|named| named.ends_with('*')) {
             if !(in_test && glob == "super::*") {
                 findings.push(Finding::new(path, line, format!("`use {glob}`: name what you use")));

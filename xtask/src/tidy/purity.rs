@@ -14,6 +14,8 @@ struct Rule {
     banned: &'static [&'static str],
     /// Words that may not stand in the code at all.
     words: &'static [&'static str],
+    /// Whether tests may do it.
+    free_in_tests: bool,
     /// Why, and what to do instead.
     instead: &'static str,
 }
@@ -36,6 +38,7 @@ const RULES: [Rule; 6] = [
             "tokio",
         ],
         words: &["async", "await"],
+        free_in_tests: false,
         instead: "core is pure: take time, bytes and randomness as arguments (see `seam`)",
     },
     Rule {
@@ -43,6 +46,7 @@ const RULES: [Rule; 6] = [
         except: &[],
         banned: &["std::collections::HashMap", "std::collections::HashSet", "std::hash::RandomState"],
         words: &[],
+        free_in_tests: true,
         instead: "its order is random, and runs must repeat bit for bit: use BTreeMap, BTreeSet or a sorted Vec",
     },
     Rule {
@@ -60,6 +64,7 @@ const RULES: [Rule; 6] = [
             "serde",
         ],
         words: &[],
+        free_in_tests: false,
         instead: "client runs in the simulator and without a runtime: take clock, randomness and ports as arguments",
     },
     Rule {
@@ -78,6 +83,7 @@ const RULES: [Rule; 6] = [
             "tokio",
         ],
         words: &[],
+        free_in_tests: false,
         instead: "the same seed gives the same run: draw from the seed, count virtual time (only `main` reads a clock)",
     },
     Rule {
@@ -91,6 +97,7 @@ const RULES: [Rule; 6] = [
             "std::env::args_os",
         ],
         words: &[],
+        free_in_tests: false,
         instead: "only node and cli read the environment: take plain options as arguments",
     },
     Rule {
@@ -98,6 +105,7 @@ const RULES: [Rule; 6] = [
         except: &[],
         banned: &["std::fs", "tokio::fs"],
         words: &[],
+        free_in_tests: false,
         instead: "only node and cli read files; bytes of objects go through client",
     },
 ];
@@ -108,8 +116,12 @@ pub fn check(path: &str, source: &Rust) -> Vec<Finding> {
     let applies = |rule: &&Rule| {
         path.starts_with(rule.within) && !rule.except.iter().any(|except| path.starts_with(except))
     };
+    let test_lines = source.test_lines(path);
     for rule in RULES.iter().filter(applies) {
         for (line, named) in source.paths() {
+            if rule.free_in_tests && test_lines.iter().any(|lines| lines.contains(&line)) {
+                continue;
+            }
             if let Some(banned) = rule.banned.iter().find(|banned| names(&named, banned)) {
                 findings.push(Finding::new(
                     path,
@@ -187,6 +199,7 @@ mod tests {
             "self.rand.next();",
             "use std::collections::BTreeMap;",
             "let asynchronous = my::net::x();",
+            "#[cfg(test)]\nmod tests {\n    use std::collections::HashMap;\n}",
         ] {
             assert_eq!(lines("crates/core/src/a.rs", good), Vec::<usize>::new(), "refused: {good}");
         }

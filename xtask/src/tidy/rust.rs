@@ -150,6 +150,14 @@ impl Rust {
             .collect()
     }
 
+    /// Lines that are only for tests; the whole file, when it is a `tests.rs` or lies below a `tests` directory.
+    pub fn test_lines(&self, path: &str) -> Vec<Range<usize>> {
+        if path.ends_with("/tests.rs") || path.split('/').any(|part| part == "tests") {
+            return vec![Range { start: 1, end: usize::MAX }];
+        }
+        self.test_modules()
+    }
+
     /// Every `use` with its line, as the flat paths it brings in; a glob ends in `*`.
     pub fn uses(&self) -> Vec<(usize, Vec<String>)> {
         let mut uses = Vec::new();
