@@ -12,8 +12,8 @@ use std::pin::Pin;
 
 use pangea_core::id::{BlobId, BucketId, ChunkId, UploadId};
 use pangea_core::meta::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PartRow, Request, TodoRow,
-    UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PartRow, Request,
+    TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
 };
 
 use crate::error::MetaError;
@@ -24,8 +24,7 @@ pub const PAGE_ROWS_MAX: usize = 10_000;
 /// A boxed answer, so that the port is object-safe and needs no runtime.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, MetaError>> + Send + 'a>>;
 
-/// A version, whether it is the head, and the row of the blob its content lies in (none for an empty one).
-pub type VersionWithBlob = (VersionRow, bool, Option<BlobRow>);
+pub use pangea_core::meta::read::VersionWithBlob;
 
 /// The metadata of one cluster.
 pub trait Meta: Send + Sync {
@@ -83,7 +82,12 @@ pub trait Meta: Send + Sync {
     fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>>;
 
     /// An upload in progress.
-    fn upload<'a>(&'a self, bucket: BucketId, key: &'a [u8], upload: UploadId) -> Answer<'a, Option<UploadRow>>;
+    fn upload<'a>(
+        &'a self,
+        bucket: BucketId,
+        key: &'a [u8],
+        upload: UploadId,
+    ) -> Answer<'a, Option<UploadRow>>;
     /// Uploads of a bucket whose keys have that prefix, by key and id.
     fn uploads<'a>(
         &'a self,

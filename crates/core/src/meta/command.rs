@@ -1,7 +1,8 @@
 //! Commands and their outcomes: everything that can change the metadata.
 
 use super::row::{
-    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, LeaseRow, PartRow, TodoRow, UploadRow, Versioning,
+    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, LeaseRow, PartRow, TodoRow, UploadRow,
+    Versioning,
 };
 use crate::id::{BlobId, BucketId, ChunkId, LeaseId, RequestId, UploadId, VersionId};
 use crate::seam::WallMs;

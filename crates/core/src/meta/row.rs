@@ -16,9 +16,12 @@
 //! | access_key | access key id | [`AccessKeyRow`] |
 //! | setting | name | revision and bytes: layouts by epoch, cluster settings |
 //! | outcome | request id | what the request was answered, kept 24 h |
+//!
+//! Beside them stand small indexes and counters that only `apply` knows: bucket id → name, version id → sequence, outcomes
+//! by age, and one state row ([`StateRow`]).
 
 use crate::chunk::Code;
-use crate::id::{BlobId, BucketId, DriveId, LeaseId, UploadId, VersionId};
+use crate::id::{BlobId, BucketId, DriveId, LeaseId, VersionId};
 use crate::keys::{KeyRef, WrappedKey};
 use crate::seam::WallMs;
 
@@ -78,6 +81,9 @@ pub struct UsageRow {
     pub heads: u64,
     /// Uploads in progress.
     pub uploads: u64,
+    /// The last sequence number given to a version in this bucket: rises with every commit, so that a key that was
+    /// deleted and made again still gets a higher one.
+    pub last_seq: u64,
 }
 
 /// An entity tag: the MD5 of the content, or of the parts' MD5s with their number.
@@ -278,4 +284,31 @@ pub struct AccessKeyRow {
     pub root: bool,
     /// What it may do; opaque here (issue: access keys).
     pub grants: Vec<u8>,
+}
+
+/// Counters of the whole cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StateRow {
+    /// The meta generation that began last; 0 before the first.
+    pub generation: u64,
+    /// The last fencing token that was given out.
+    pub lease_token: u64,
+}
+
+/// A kept outcome.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutcomeRow {
+    /// When its request was asked.
+    pub at_ms: WallMs,
+    /// What it was answered.
+    pub outcome: super::command::Outcome,
+}
+
+/// A setting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingRow {
+    /// Rises by one with every change, from 1.
+    pub revision: u64,
+    /// Its bytes; opaque here but for `layout/write_floor`.
+    pub value: Vec<u8>,
 }

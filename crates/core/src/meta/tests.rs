@@ -1,0 +1,5 @@
+//! What every command promises, told as stories and held as properties over random histories.
+
+mod codec;
+mod property;
+mod story;
