@@ -1,175 +1,184 @@
-//! [`Client`]: what the data path holds, and how a caller reaches it.
+//! [`Client`]: what the data path holds.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use pangea_core::chunk::Code;
-use pangea_core::id::{UploadId, VersionId};
-use pangea_core::meta::{BucketRow, Condition, Deleted, PartRow, UploadRow, VersionSelector};
-use pangea_core::seam::{Clock, Entropy};
+use pangea_core::chunk::{Aead, Code};
+use pangea_core::id::{DriveId, RequestId, VersionId};
+use pangea_core::meta::{Command, Outcome, Refusal, Request};
+use pangea_core::seam::{Clock, Entropy, random};
+use pangea_meta::{Meta, MetaError};
+use pangea_transport::Endpoint;
 
-use crate::door::{
-    Accept, Body, ClientError, CompletePart, List, ListPage, Object, PartDone, PutDone, PutObject, UploadPart,
-};
+use crate::budget::Budget;
+use crate::door::ClientError;
+use crate::flight::Flight;
+use crate::keyring::{BucketKeys, KeyRing};
+use crate::latency::Latency;
+use crate::layouts::Layouts;
 use crate::runtime::Runtime;
+
+/// Tries of a command whose outcome was not heard; the request id makes them one.
+const COMMAND_TRIES: u32 = 5;
+const COMMAND_RETRY_US: u64 = 50_000;
 
 /// What a client is made of.
 pub struct Parts {
     /// The metadata engine.
-    pub meta: Arc<dyn pangea_meta::Meta>,
+    pub meta: Arc<dyn Meta>,
+    /// The way to every node's drives, this one's included.
+    pub endpoint: Arc<Endpoint>,
     /// Time, tasks, CPU.
     pub runtime: Arc<dyn Runtime>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness for ids and keys.
     pub entropy: Arc<dyn Entropy>,
+    /// The master keys.
+    pub keys: Arc<KeyRing>,
+    /// Which drives are believed to work. A wrong answer costs time, never data.
+    pub present: Arc<dyn Fn(DriveId) -> bool + Send + Sync>,
 }
 
 /// Numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// The code of buckets that name none.
-    pub code: Code,
+    /// The cipher of new chunks.
+    pub aead: Aead,
+    /// zstd level of new chunks; 0: no compression.
+    pub compress_level: u8,
+    /// Objects of at most so many bytes lie in the metadata.
+    pub inline_bytes_max: usize,
+    /// Plaintext bytes in flight of one request.
+    pub window_bytes: usize,
+    /// Bytes of chunks in flight of all requests together.
+    pub memory_bytes: usize,
+    /// How long a drive may take to answer.
+    pub drive_timeout_ms: u32,
+    /// How long a stripe that has its quorum waits for the rest before they become a todo.
+    pub straggler_ms: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            aead: Aead::Aes256Gcm,
+            compress_level: 1,
+            inline_bytes_max: 4096,
+            window_bytes: 8 << 20,
+            memory_bytes: 128 << 20,
+            drive_timeout_ms: 30_000,
+            straggler_ms: 1_000,
+        }
+    }
 }
 
 /// The data path. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    _parts: Arc<Parts>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-#[allow(clippy::unused_async, unused_variables, clippy::missing_errors_doc)]
+pub(crate) struct Inner {
+    pub(crate) parts: Parts,
+    pub(crate) options: Options,
+    pub(crate) layouts: Layouts,
+    pub(crate) bucket_keys: BucketKeys,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) flight: Flight,
+    pub(crate) read_latency: Latency,
+}
+
 impl Client {
-    /// Makes a bucket.
-    pub async fn create_bucket(&self, name: &str, owner: &str) -> Result<BucketRow, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// The bucket of that name.
-    pub async fn bucket(&self, name: &str) -> Result<BucketRow, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// All buckets, by name.
-    pub async fn buckets(&self) -> Result<Vec<BucketRow>, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Removes an empty bucket.
-    pub async fn delete_bucket(&self, name: &str) -> Result<(), ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Writes an object: nothing is visible before `accept` agreed and the commit was acknowledged.
-    pub async fn put_object(&self, put: PutObject, body: Body, accept: Accept) -> Result<PutDone, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Finds an object. A delete marker is an answer too (`version.delete_marker`) when it was asked for by id.
-    pub async fn object(&self, bucket: &str, key: &[u8], version: VersionSelector) -> Result<Object, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Streams a range of an object's plaintext; the range must lie inside it.
-    pub fn read(&self, object: &Object, range: Range<u64>) -> Body {
-        Box::pin(futures_util::stream::empty())
-    }
-
-    /// Copies by reference. `put.attributes` replace the source's.
-    pub async fn copy_object(&self, from: &Object, put: PutObject) -> Result<PutDone, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Deletes a version, or hides the key.
-    pub async fn delete_object(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        version: VersionSelector,
-        condition: Condition,
-    ) -> Result<Deleted, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Lists a bucket's current objects.
-    pub async fn list(&self, bucket: &str, list: List) -> Result<ListPage, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Starts a multipart upload.
-    pub async fn create_upload(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        attributes: Vec<(String, String)>,
-        owner: &str,
-    ) -> Result<UploadId, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// The upload, if it exists for that bucket and key.
-    pub async fn upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<UploadRow, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Writes one part.
-    pub async fn put_part(&self, part: UploadPart, body: Body, accept: Accept) -> Result<PartDone, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Makes a part out of a range of an object, by reference where possible.
-    pub async fn copy_part(
-        &self,
-        from: &Object,
-        range: Range<u64>,
-        part: UploadPart,
-    ) -> Result<PartDone, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Turns an upload into a version.
-    pub async fn complete_upload(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        upload: UploadId,
-        parts: Vec<CompletePart>,
-        condition: Condition,
-        accept: Box<dyn FnOnce(&UploadRow, &[(u16, PartRow)]) -> Result<Vec<(String, String)>, ClientError> + Send>,
-    ) -> Result<PutDone, ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Gives an upload up.
-    pub async fn abort_upload(&self, bucket: &str, key: &[u8], upload: UploadId) -> Result<(), ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// Uploads in progress, by key and id, after a position; whether more follow.
-    pub async fn uploads(
-        &self,
-        bucket: &str,
-        prefix: &[u8],
-        after: Option<(Vec<u8>, UploadId)>,
-        limit: usize,
-    ) -> Result<(Vec<(UploadId, UploadRow)>, bool), ClientError> {
-        Err(ClientError::SlowDown)
-    }
-
-    /// An upload's parts after a number; whether more follow.
-    pub async fn parts(
-        &self,
-        bucket: &str,
-        key: &[u8],
-        upload: UploadId,
-        after: u16,
-        limit: usize,
-    ) -> Result<(Vec<(u16, PartRow)>, bool), ClientError> {
-        Err(ClientError::SlowDown)
+    /// A client over its parts. [`Client::refresh_layouts`] must have succeeded once before it reads or writes.
+    pub fn new(parts: Parts, options: Options) -> Self {
+        let inner = Inner {
+            layouts: Layouts::default(),
+            bucket_keys: BucketKeys::default(),
+            budget: Budget::new(options.memory_bytes),
+            flight: Flight::default(),
+            read_latency: Latency::default(),
+            parts,
+            options,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// A fresh version id (for delete markers and tests).
     pub fn draw_version(&self) -> VersionId {
-        VersionId::ZERO
+        VersionId(self.inner.random())
+    }
+
+    /// The master keys.
+    pub fn keys(&self) -> &KeyRing {
+        &self.inner.parts.keys
+    }
+
+    /// The metadata engine.
+    pub fn meta(&self) -> &Arc<dyn Meta> {
+        &self.inner.parts.meta
+    }
+
+    /// Runs a metadata command; a lost answer is asked for again under the same request id.
+    pub async fn command(&self, command: Command) -> Result<Outcome, ClientError> {
+        self.inner.command(command).await
+    }
+}
+
+impl Inner {
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        random(&*self.parts.entropy)
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.parts.clock.wall_ms()
+    }
+
+    pub(crate) async fn command(&self, command: Command) -> Result<Outcome, ClientError> {
+        let request = Request { id: RequestId(self.random()), now_ms: self.now_ms(), command };
+        let mut tries = 0;
+        loop {
+            match self.parts.meta.apply(request.clone()).await {
+                Ok(Outcome::Refused(refusal)) => return Err(refused(refusal)),
+                Ok(outcome) => return Ok(outcome),
+                Err(MetaError::Unknown) if tries < COMMAND_TRIES => {
+                    tries += 1;
+                    let wait = self.parts.clock.mono_us() + COMMAND_RETRY_US * u64::from(tries);
+                    self.parts.runtime.sleep_until(wait).await;
+                }
+                Err(error) => return Err(ClientError::Meta(error)),
+            }
+        }
+    }
+
+    /// The code of a bucket's new chunks.
+    pub(crate) fn code(&self, bucket: Option<Code>) -> Code {
+        bucket.unwrap_or_else(|| self.layouts.current().code)
+    }
+}
+
+fn refused(refusal: Refusal) -> ClientError {
+    match refusal {
+        Refusal::NoSuchBucket => ClientError::NoSuchBucket,
+        Refusal::BucketExists { owner } => ClientError::BucketExists { owner },
+        Refusal::BucketNotEmpty => ClientError::BucketNotEmpty,
+        Refusal::NoSuchKey => ClientError::NoSuchKey { marker: None },
+        Refusal::NoSuchUpload => ClientError::NoSuchUpload,
+        Refusal::InvalidPart { number } => ClientError::InvalidPart { number },
+        Refusal::InvalidPartOrder => ClientError::InvalidPartOrder,
+        Refusal::PreconditionFailed => ClientError::PreconditionFailed,
+        Refusal::NoSuchBlob => ClientError::NoSuchKey { marker: None },
+        Refusal::StaleEpoch { oldest } => ClientError::Unavailable {
+            why: format!("the layout moved on to epoch {oldest} during the write"),
+        },
+        Refusal::LeaseHeld(_) => ClientError::SlowDown,
+        Refusal::SettingChanged { revision } => ClientError::Unavailable {
+            why: format!("a setting was changed by somebody else (revision {revision})"),
+        },
+        Refusal::StaleGeneration { current } => {
+            ClientError::Unavailable { why: format!("a newer server took over (generation {current})") }
+        }
+        Refusal::Invalid(why) => {
+            ClientError::Damaged { what: format!("a command that contradicts itself: {why}") }
+        }
     }
 }

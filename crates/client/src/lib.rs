@@ -6,15 +6,38 @@
 //! | room | owns |
 //! |---|---|
 //! | [`door`] | the requests, answers and errors that callers see |
-//! | `client` | [`Client`]: what it holds, how it starts |
+//! | `client` | [`Client`]: what it holds; metadata commands and their retry |
+//! | `bucket` `object` `list` `upload` | the verbs |
+//! | `blob_put` `blob_get` | a body to sealed stripes, and back |
+//! | `stripe` `shards` | one stripe, one shard, over the transport |
+//! | `layouts` `keyring` `budget` `flight` `latency` | what the verbs stand on |
+//! | [`worker`] | background passes: mending, scrubbing, collecting garbage |
 
-pub mod door;
+mod blob_get;
+mod blob_put;
+mod bucket;
+mod budget;
 mod client;
+pub mod door;
+mod extents;
+mod flight;
+mod keyring;
+mod latency;
+mod layouts;
+mod list;
+mod object;
 mod runtime;
+mod shards;
+mod stripe;
+mod upload;
+pub mod worker;
 
 pub use client::{Client, Options, Parts};
 pub use door::{
-    Accept, Body, BodyError, ClientError, CompletePart, List, ListEntry, ListPage, Object, PartDone, PutDone, PutObject,
-    Received, UploadPart,
+    Accept, Body, BodyError, ClientError, CompletePart, List, ListEntry, ListPage, Object, PartDone, PutDone,
+    PutObject, Received, UploadPart,
 };
-pub use runtime::{CpuJob, Runtime};
+pub use keyring::KeyRing;
+pub use layouts::{CURRENT_EPOCH_SETTING, layout_setting};
+pub use runtime::{CpuJob, Runtime, Task};
+pub use upload::{AcceptParts, PART_BYTES_MIN, PARTS_MAX};

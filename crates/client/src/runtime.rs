@@ -20,3 +20,16 @@ pub trait Runtime: Send + Sync {
     /// Runs `job` on the bounded CPU pool; order among jobs is not promised.
     fn cpu(&self, job: CpuJob);
 }
+
+/// Runs `job` on the CPU pool and gives its result; `None` if the pool was stopped before it ran.
+pub(crate) async fn compute<T: Send + 'static>(
+    runtime: &dyn Runtime,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, result) = futures_channel::oneshot::channel();
+    runtime.cpu(Box::new(move || {
+        // Whoever asked may have gone; then nobody wants the result.
+        let _ = sender.send(job());
+    }));
+    result.await.ok()
+}

@@ -1,0 +1,192 @@
+//! Garbage: shards of blobs that nobody refers to, and shards that no blob owns.
+//!
+//! A condemned blob's shards are deleted from every drive of the layout, then its row is purged; while a drive is absent
+//! the blob stays condemned. Orphans are what crashed or refused writes left: their blob is not in flight here and has
+//! no row. (On several gateways a lease will stand where the flight table stands now.)
+
+use std::collections::BTreeMap;
+
+use pangea_core::id::{BlobId, ShardId};
+use pangea_core::layout::{Role, Slot};
+use pangea_core::meta::{BlobBody, Command};
+use pangea_core::wire::{Fault, SHARDS_PER_MESSAGE_MAX};
+
+use super::Progress;
+use crate::client::Client;
+use crate::door::ClientError;
+use crate::extents::decode_extents;
+
+/// Condemned blobs of one scan, and of one purging command.
+const SCAN_CONDEMNED: usize = 64;
+/// How long a blob stays readable after it was condemned: for reads that found it just before.
+const GRACE_MS: u64 = 60_000;
+
+/// What a pass freed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GarbageReport {
+    /// Condemned blobs that were freed.
+    pub blobs: u64,
+    /// Condemned blobs that still wait (grace, readers, absent drives).
+    pub waiting: u64,
+    /// Shards that were deleted.
+    pub shards: u64,
+    /// Shards that no blob owned.
+    pub orphans: u64,
+}
+
+impl Client {
+    /// Frees condemned blobs whose grace is over.
+    pub async fn collect_garbage(&self, progress: Progress<'_>) -> Result<GarbageReport, ClientError> {
+        self.collect_condemned_before(self.inner.now_ms().saturating_sub(GRACE_MS), progress).await
+    }
+
+    /// Frees blobs that were condemned at or before that time.
+    pub async fn collect_condemned_before(
+        &self,
+        condemned_ms: u64,
+        progress: Progress<'_>,
+    ) -> Result<GarbageReport, ClientError> {
+        let mut report = GarbageReport::default();
+        loop {
+            let limit = SCAN_CONDEMNED + usize::try_from(report.waiting).unwrap_or(usize::MAX / 2);
+            let page = self.meta().condemned(u64::MAX, limit).await.map_err(ClientError::Meta)?;
+            let before = report.blobs;
+            report.waiting = 0;
+            let mut freed = vec![];
+            for (_, blob) in page {
+                if freed.len() == SCAN_CONDEMNED {
+                    break;
+                }
+                match self.free(blob, condemned_ms, &mut report).await? {
+                    Some(children) => freed.push((blob, children)),
+                    None => report.waiting += 1,
+                }
+            }
+            if freed.is_empty() {
+                return Ok(report);
+            }
+            report.blobs = before + freed.len() as u64;
+            self.command(Command::Purge { blobs: freed }).await?;
+            progress(report.blobs, None);
+        }
+    }
+
+    /// Deletes a condemned blob's shards everywhere; gives the children of a spilled composite. `None`: not yet.
+    async fn free(
+        &self,
+        blob: BlobId,
+        condemned_ms: u64,
+        report: &mut GarbageReport,
+    ) -> Result<Option<Vec<BlobId>>, ClientError> {
+        let Some(row) = self.meta().blob(blob).await.map_err(ClientError::Meta)? else {
+            return Ok(Some(vec![]));
+        };
+        if row.refs > 0 || row.condemned_ms > condemned_ms || self.inner.flight.has(blob) {
+            return Ok(None);
+        }
+        let mut children = vec![];
+        match &row.body {
+            BlobBody::Inline { .. } | BlobBody::Composite { .. } => {}
+            BlobBody::Chunked { .. } | BlobBody::ChunkedSpilled { .. } => {
+                let Some(deleted) = self.delete_everywhere(blob).await else { return Ok(None) };
+                report.shards += deleted;
+            }
+            BlobBody::CompositeSpilled { list, list_len, .. } => {
+                let bytes = self.read_spill(*list, *list_len, 0).await?;
+                let parts = decode_extents(&bytes)
+                    .map_err(|_| ClientError::Damaged { what: format!("blob {list}: a list of parts") })?;
+                children = parts.into_iter().map(|part| part.blob).collect();
+            }
+        }
+        Ok(Some(children))
+    }
+
+    /// Deletes every shard of a blob from every drive of the layout; `None` if one of them did not answer.
+    async fn delete_everywhere(&self, blob: BlobId) -> Option<u64> {
+        let mut deleted = 0;
+        let layout = self.layout();
+        for drive in layout.drives.iter().filter(|drive| drive.role != Role::Gone) {
+            let start = first_shard(blob);
+            loop {
+                let limit = SHARDS_PER_MESSAGE_MAX as u16;
+                let mut found = self.list_shards(drive.slot, start, limit).await.ok()?;
+                found.retain(|shard| shard.chunk.blob == blob);
+                if found.is_empty() {
+                    break;
+                }
+                deleted += found.len() as u64;
+                self.delete_shards(drive.slot, found).await.ok()?;
+            }
+        }
+        Some(deleted)
+    }
+
+    /// Deletes shards that no blob owns: of writes that crashed or were refused.
+    pub async fn collect_orphans(&self, progress: Progress<'_>) -> Result<GarbageReport, ClientError> {
+        let mut report = GarbageReport::default();
+        let slots: Vec<Slot> = self
+            .layout()
+            .drives
+            .iter()
+            .filter(|drive| drive.role != Role::Gone)
+            .map(|drive| drive.slot)
+            .collect();
+        for slot in slots {
+            match self.collect_orphans_of(slot, &mut report, progress).await {
+                Ok(()) => {}
+                Err(OrphanError::Drive(fault)) => {
+                    tracing::debug!(?slot, ?fault, "a drive could not be searched for orphans");
+                }
+                Err(OrphanError::Client(error)) => return Err(error),
+            }
+        }
+        Ok(report)
+    }
+
+    async fn collect_orphans_of(
+        &self,
+        slot: Slot,
+        report: &mut GarbageReport,
+        progress: Progress<'_>,
+    ) -> Result<(), OrphanError> {
+        let mut after = None;
+        loop {
+            let limit = SHARDS_PER_MESSAGE_MAX as u16;
+            let page = self.list_shards(slot, after, limit).await.map_err(OrphanError::Drive)?;
+            let Some(last) = page.last().copied() else { return Ok(()) };
+            after = Some(last);
+            let mut owned = BTreeMap::new();
+            for shard in &page {
+                if let std::collections::btree_map::Entry::Vacant(unknown) = owned.entry(shard.chunk.blob) {
+                    unknown.insert(self.is_owned(shard.chunk.blob).await.map_err(OrphanError::Client)?);
+                }
+            }
+            let orphans: Vec<ShardId> = page.into_iter().filter(|shard| !owned[&shard.chunk.blob]).collect();
+            if !orphans.is_empty() {
+                report.orphans += orphans.len() as u64;
+                self.delete_shards(slot, orphans).await.map_err(OrphanError::Drive)?;
+                progress(report.orphans, None);
+            }
+        }
+    }
+
+    /// Whether a blob has a row, or is being written: asked in the order that cannot miss a commit.
+    async fn is_owned(&self, blob: BlobId) -> Result<bool, ClientError> {
+        if self.inner.flight.has(blob) {
+            return Ok(true);
+        }
+        Ok(self.meta().blob(blob).await.map_err(ClientError::Meta)?.is_some())
+    }
+}
+
+enum OrphanError {
+    Drive(Fault),
+    Client(ClientError),
+}
+
+/// The position just before a blob's first shard.
+fn first_shard(blob: BlobId) -> Option<ShardId> {
+    let before = u128::from_be_bytes(blob.0).checked_sub(1)?;
+    let chunk = pangea_core::id::ChunkId { blob: BlobId(before.to_be_bytes()), chunk: u32::MAX };
+    Some(ShardId { chunk, index: u8::MAX })
+}
