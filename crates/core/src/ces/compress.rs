@@ -17,17 +17,21 @@ use portable as backend;
 const SAMPLES: usize = 16;
 /// Bytes of each.
 const SAMPLE_BYTES: usize = 1024;
-/// Trial compressions of data that the entropy test takes for random: they find its repetitions.
+/// Samples for a trial compression of what the entropy test takes for random: it finds repetitions.
 const TRIALS: usize = 3;
-/// Bytes of each.
-const TRIAL_BYTES: usize = 16 * 1024;
+/// Each is this fraction of the chunk, so that small chunks stay cheap,
+const TRIAL_FRACTION: usize = 32;
+/// but at least this many bytes
+const TRIAL_BYTES_MIN: usize = 1024;
+/// and at most this many.
+const TRIAL_BYTES_MAX: usize = 16 * 1024;
 /// Bits a byte above which only a repetition could help.
 const ENTROPY_BITS_MAX: f32 = 7.8;
-/// What a trial must gain for the whole chunk to be tried.
+/// What the trial must gain for the whole chunk to be tried.
 const TRIAL_GAIN_PERCENT_MIN: usize = 3;
 /// What compression must gain to be kept.
 const GAIN_PERCENT_MIN: usize = 5;
-/// The level for trials: any repetition shows at the fastest.
+/// The level of the trial: any repetition shows at the fastest.
 const TRIAL_LEVEL: u8 = 1;
 
 /// Whether and how hard to compress.
@@ -73,10 +77,10 @@ fn entropy_bits(plain: &[u8]) -> f32 {
 }
 
 fn has_repetitions(plain: &[u8]) -> bool {
-    let gains = |sample: &[u8]| {
-        backend::compress(sample, TRIAL_LEVEL, below(sample.len(), TRIAL_GAIN_PERCENT_MIN)).is_some()
-    };
-    samples(plain, TRIALS, TRIAL_BYTES).any(gains)
+    let bytes = (plain.len() / TRIAL_FRACTION).clamp(TRIAL_BYTES_MIN, TRIAL_BYTES_MAX);
+    // Together, because setting the compressor up costs as much as a small sample.
+    let sample = samples(plain, TRIALS, bytes).collect::<Vec<_>>().concat();
+    backend::compress(&sample, TRIAL_LEVEL, below(sample.len(), TRIAL_GAIN_PERCENT_MIN)).is_some()
 }
 
 /// `count` samples of `bytes` spread evenly over `plain`, or all of it if it is not longer than they are.

@@ -32,7 +32,7 @@ fn every_purpose_has_its_own_key() {
     let master = MasterKey::new([9; 32]);
     let purposes =
         [PURPOSE_AUDIT, PURPOSE_RECOVERY, PURPOSE_BUCKET_KEYS, PURPOSE_META_LOG, PURPOSE_CREDENTIALS];
-    let keys: std::collections::HashSet<_> = purposes.iter().map(|p| *derive(p, &master).expose()).collect();
+    let keys: std::collections::BTreeSet<_> = purposes.iter().map(|p| *derive(p, &master).expose()).collect();
     assert_eq!(keys.len(), purposes.len());
     assert_ne!(derive(PURPOSE_AUDIT, &master), derive(PURPOSE_AUDIT, &MasterKey::new([8; 32])));
 }
