@@ -5,17 +5,19 @@
 //! [`memory`], [`inline`] and [`threads`] are the engines, [`faulty`] is the wrapper that breaks them, [`conformance`] the
 //! exam that all of them pass.
 
-//X pub mod conformance;
+pub mod conformance;
+mod budget;
 pub mod drive;
 pub mod extent;
-//X pub mod faulty;
+pub mod faulty;
 #[cfg(unix)]
 pub mod file_disk;
 pub mod format;
 pub mod inline;
 pub mod memory;
 pub mod port;
-//X pub mod threads;
+pub mod service;
+pub mod threads;
 
 #[cfg(test)]
 mod tests;
