@@ -22,7 +22,7 @@ use pangea_core::wire::Fault;
 
 use crate::client::Client;
 use crate::door::ClientError;
-use crate::runtime::compute;
+use crate::runtime::{Task, compute};
 
 /// A stripe that was asked for, with what is needed to find and open it.
 #[derive(Clone)]
@@ -40,6 +40,9 @@ struct Read {
     bytes: Bytes,
 }
 
+/// A read's answer: shard index, who was asked, the first piece and the bytes.
+type Answered = (u8, Slot, Result<(u8, Bytes), Fault>);
+
 impl Client {
     /// Stores a sealed chunk; gives the todo if it is acknowledged but not whole.
     pub(crate) async fn put_stripe(
@@ -49,7 +52,7 @@ impl Client {
     ) -> Result<Option<TodoRow>, ClientError> {
         let mut machine = Put::new(sealed.shape.code, placement.clone(), |slot| self.is_present(slot));
         let mut sends = FuturesUnordered::new();
-        let mut straggled: Option<crate::runtime::Task> = None;
+        let mut straggled: Option<Task> = None;
         let mut full = false;
         loop {
             while let Some(action) = machine.poll_action() {
@@ -125,11 +128,7 @@ impl Client {
             while let Some(action) = machine.poll_action() {
                 match action {
                     get::Action::Read { index, slot, pieces } => {
-                        let shard = ShardId { chunk: stripe.chunk, index };
-                        reads.push(async move {
-                            let read = self.read_shard(slot, shard, pieces.clone()).await;
-                            (index, slot, pieces, read)
-                        });
+                        reads.push(self.read_for(&stripe, index, slot, pieces))
                     }
                     get::Action::Check { index, slot } => {
                         let good = self.is_as_sealed(&stripe, &have, index, slot).await;
@@ -140,17 +139,9 @@ impl Client {
                     }
                 }
             }
-            match machine.ready() {
-                Some(Ready::Open) => match self.open(&stripe, &wanted, &have, None, range.clone()).await? {
-                    Some(plain) => return Ok(self.finish_get(&stripe, &machine, plain)),
-                    None => self.blame(&mut machine, &stripe)?,
-                },
-                Some(Ready::Decode { from }) => {
-                    match self.open(&stripe, &wanted, &have, Some(from), range.clone()).await? {
-                        Some(plain) => return Ok(self.finish_get(&stripe, &machine, plain)),
-                        None => self.blame(&mut machine, &stripe)?,
-                    }
-                }
+            let from = match machine.ready() {
+                Some(Ready::Open) => None,
+                Some(Ready::Decode { from }) => Some(from),
                 Some(Ready::Unreadable { found }) => {
                     self.report(&stripe, machine.reports());
                     return Err(ClientError::Unreadable {
@@ -160,46 +151,44 @@ impl Client {
                     });
                 }
                 None => {
-                    let answered = match &mut hedge {
-                        None => reads.next().await,
-                        Some(timer) => match select(reads.next(), timer).await {
-                            Either::Left((answered, _)) => answered,
-                            Either::Right(((), _)) => {
-                                hedge = None;
-                                machine.handle(get::Event::Slow);
-                                continue;
-                            }
-                        },
-                    };
-                    let Some((index, slot, pieces, read)) = answered else { continue };
-                    match read {
-                        Ok(bytes) if bytes.len() == pieces.len() * shape.piece_bytes() => {
+                    match next_or_late(&mut reads, &mut hedge).await {
+                        None => machine.handle(get::Event::Slow),
+                        Some((index, slot, Ok((first, bytes)))) => {
                             have.retain(|read| read.index != index);
-                            have.push(Read { index, slot, first: pieces.start, bytes });
+                            have.push(Read { index, slot, first, bytes });
                             machine.handle(get::Event::Got { index });
                         }
-                        Ok(_) => machine.handle(get::Event::Failed { index, slot, fault: Fault::Malformed }),
-                        Err(fault) => machine.handle(get::Event::Failed { index, slot, fault }),
+                        Some((index, slot, Err(fault))) => {
+                            machine.handle(get::Event::Failed { index, slot, fault });
+                        }
                     }
+                    continue;
                 }
+            };
+            if let Some(plain) = self.open(&stripe, &wanted, &have, from, range.clone()).await? {
+                self.report(&stripe, machine.reports());
+                return Ok(plain);
             }
+            if machine.is_exonerated() {
+                return Err(ClientError::Damaged { what: format!("chunk {} does not open", stripe.chunk) });
+            }
+            machine.handle(get::Event::BadTag);
         }
     }
 
-    fn hedge_timer(&self) -> Option<crate::runtime::Task> {
+    async fn read_for(&self, stripe: &Stripe, index: u8, slot: Slot, pieces: Range<u8>) -> Answered {
+        let bytes = pieces.len() * stripe.entry.shape.piece_bytes();
+        let first = pieces.start;
+        let read = self.read_shard(slot, ShardId { chunk: stripe.chunk, index }, pieces).await;
+        let whole =
+            read.and_then(|read| if read.len() == bytes { Ok((first, read)) } else { Err(Fault::Malformed) });
+        (index, slot, whole)
+    }
+
+    fn hedge_timer(&self) -> Option<Task> {
         let inner = &self.inner;
         let at = inner.parts.clock.mono_us() + inner.read_latency.hedge_us();
         Some(inner.parts.runtime.sleep_until(at))
-    }
-
-    /// After a tag that did not verify: asks who lies, once; if everybody told the truth, the chunk was damaged before it was
-    /// stored.
-    fn blame(&self, machine: &mut Get, stripe: &Stripe) -> Result<(), ClientError> {
-        if machine.is_exonerated() {
-            return Err(ClientError::Damaged { what: format!("chunk {} does not open", stripe.chunk) });
-        }
-        machine.handle(get::Event::BadTag);
-        Ok(())
     }
 
     /// Opens the range from what was read, decoding first if `from` says from which shards; `None`: a tag does not verify.
@@ -248,11 +237,6 @@ impl Client {
         header.shape == stripe.entry.shape && header.first_bad_piece(read.first, &read.bytes).is_none()
     }
 
-    fn finish_get(&self, stripe: &Stripe, machine: &Get, plain: Bytes) -> Bytes {
-        self.report(stripe, machine.reports());
-        plain
-    }
-
     /// Queues repair for what was missing or bad; a bad shard is dropped so that a good one can take its place.
     fn report(&self, stripe: &Stripe, reports: &[(u8, Slot, Fault)]) {
         let homes = |index: u8| {
@@ -295,6 +279,21 @@ impl Client {
                 tracing::warn!(%chunk, %error, "repair could not be queued; scrub will find it");
             }
         }));
+    }
+}
+
+/// The next answer; `None`: the hedge timer rang first, which it does once.
+async fn next_or_late<F: Future<Output = Answered>>(
+    reads: &mut FuturesUnordered<F>,
+    hedge: &mut Option<Task>,
+) -> Option<Answered> {
+    let Some(timer) = hedge else { return reads.next().await };
+    match select(reads.next(), timer).await {
+        Either::Left((answered, _)) => answered,
+        Either::Right(((), _)) => {
+            *hedge = None;
+            None
+        }
     }
 }
 

@@ -109,7 +109,8 @@ pub struct Get {
     candidates: Vec<VecDeque<Slot>>,
     shards: Vec<State>,
     degraded: bool,
-    checked: bool,
+    /// Liars that the last check of everybody found; `None` before the first.
+    liars: Option<u8>,
     actions: VecDeque<Action>,
     /// Shards that were not where they should be, or not what they should be.
     reports: Vec<(u8, Slot, Fault)>,
@@ -128,7 +129,7 @@ impl Get {
             candidates: (0..code.n()).map(places).collect(),
             shards: vec![State::Idle; usize::from(code.n())],
             degraded: false,
-            checked: false,
+            liars: None,
             actions: VecDeque::new(),
             reports: vec![],
             wanted,
@@ -189,9 +190,9 @@ impl Get {
         &self.reports
     }
 
-    /// Whether a tag failed although every shard that was used is what its header says: the sealing itself is damaged.
+    /// Whether the last check of everybody found no liar: if a tag still fails, the sealing itself is damaged.
     pub fn is_exonerated(&self) -> bool {
-        self.checked && !self.reports.iter().any(|(_, _, fault)| *fault == Fault::Corrupt)
+        self.liars == Some(0)
     }
 
     fn shard(&mut self, index: u8) -> &mut State {
@@ -250,7 +251,7 @@ impl Get {
     }
 
     fn blame(&mut self) {
-        self.checked = true;
+        self.liars = Some(0);
         for index in 0..self.code.n() {
             if let State::Got { slot, pieces } = self.shard(index).clone() {
                 self.actions.push_back(Action::Check { index, slot });
@@ -265,6 +266,7 @@ impl Get {
             *self.shard(index) = State::Got { slot, pieces };
         } else {
             self.reports.push((index, slot, Fault::Corrupt));
+            self.liars = self.liars.map(|liars| liars + 1);
             let column = self.column.clone();
             self.ask(index, column);
         }
@@ -347,6 +349,12 @@ mod tests {
         assert!(!get.is_exonerated());
         let asked = reads(&mut get);
         assert!(asked.contains(&(1, Slot(101), 0..1)) && asked.len() >= 4, "{asked:?}");
+        // Read around it, and the tag still fails: now nobody lies.
+        [1, 2].into_iter().for_each(|index| get.handle(Event::Got { index }));
+        assert_eq!(get.ready(), Some(Ready::Open));
+        get.handle(Event::BadTag);
+        (0..6).for_each(|index| get.handle(Event::Checked { index, good: true }));
+        assert!(get.is_exonerated());
     }
 
     #[test]
