@@ -8,18 +8,19 @@ mod tests;
 
 use std::fmt;
 
+use crate::audit::SEALED_AUDIT_BYTES;
 use crate::chunk::{Aead, Code, Codec, PIECE_LOG2_MAX, PIECES_MAX, SHARD_HEADER_BYTES_MAX, Shape, TAG_BYTES};
 
 /// The largest piece by default, log2 in KiB: 32 KiB, so that a 64 KiB range read fetches at most 128 KiB.
 pub const PIECE_LOG2_DEFAULT_MAX: u8 = 5;
 /// Bytes of a drive's page: records start and end on it.
 pub const DRIVE_PAGE_BYTES: usize = 4096;
-/// The store's own fields in front of a shard record, as assumed when sizes are compared.
+/// The store's own fields in front of a shard record.
 pub const RECORD_FIELDS_BYTES: usize = 128;
 /// The fixed fields of a shard header.
 pub const SHARD_HEADER_FIXED_BYTES: usize = 74;
-/// The audit record of a shard header, as assumed when sizes are compared.
-pub const RECORD_AUDIT_BYTES: usize = 232;
+/// The audit record of a shard header.
+pub const RECORD_AUDIT_BYTES: usize = SEALED_AUDIT_BYTES;
 /// The value of each piece in a shard header.
 pub const PIECE_VALUE_BYTES: usize = 32;
 /// The longest blob: 50 TiB, S3's largest object.
