@@ -5,8 +5,8 @@
 //! [`memory`], [`inline`] and [`threads`] are the engines, [`faulty`] is the wrapper that breaks them, [`conformance`] the
 //! exam that all of them pass.
 
-pub mod conformance;
 mod budget;
+pub mod conformance;
 pub mod drive;
 pub mod extent;
 pub mod faulty;

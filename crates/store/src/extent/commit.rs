@@ -111,6 +111,7 @@ impl ExtentStore {
         }
         let (drafts, waiting) = self.plan(batch);
         let done = self.append(drafts, Purpose::Grow);
+        self.publish();
         let answer = |waiting| match waiting {
             Waiting::Known(answer) => answer,
             Waiting::Drafts(drafts) => drafts.into_iter().try_for_each(|draft: usize| done[draft].clone()),

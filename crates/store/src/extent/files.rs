@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pangea_core::seam::{Disk, DiskFile};
+use pangea_core::seam::{Disk, DiskFile, Space};
 
 /// The directory of the extents.
 pub const EXTENT_DIR: &str = "extents";
@@ -72,6 +72,11 @@ impl ExtentFiles {
         self.disk.sync_dir()?;
         self.keep(number, file.clone());
         Ok(file)
+    }
+
+    /// Free and total bytes of the drive.
+    pub fn space(&self) -> io::Result<Space> {
+        self.disk.space()
     }
 
     /// Removes an extent's file; the caller makes it durable with `sync_dir`. One that is gone already is no error.

@@ -115,7 +115,7 @@ impl Index {
     pub fn graves_without(&self, gone: &[u32]) -> BTreeMap<ShardId, Grave> {
         let without = |(id, grave): (&ShardId, &Grave)| {
             let extents: Vec<u32> = grave.extents.iter().copied().filter(|e| !gone.contains(e)).collect();
-            (!extents.is_empty()).then(|| (*id, Grave { extents, tombstone: grave.tombstone }))
+            (!extents.is_empty()).then_some((*id, Grave { extents, tombstone: grave.tombstone }))
         };
         self.graves.iter().filter_map(without).collect()
     }

@@ -34,7 +34,7 @@ pub use commit::{CheckedPut, Write};
 pub use reader::ExtentReader;
 pub use recovery::{CheckpointUse, Damage, RecoveryReport};
 
-use reader::Shared;
+use reader::{Shared, WriterView, reserve};
 use upkeep::Compacting;
 
 /// Sizes of the engine. All in bytes; the defaults suit drives from a laptop's directory to tens of terabytes.
@@ -111,35 +111,32 @@ impl ExtentStore {
     /// See [`ShardStore::set_generation`](crate::port::ShardStore::set_generation).
     pub fn set_generation(&mut self, meta_generation: u64, layout_epoch: u32) -> Result<(), StoreError> {
         self.check_open()?;
-        self.superblock.set_generation(meta_generation, layout_epoch)
+        let done = self.superblock.set_generation(meta_generation, layout_epoch);
+        if let Err(StoreError::Io(fault)) = &done {
+            self.shared().note(*fault);
+        }
+        self.publish();
+        done
     }
 
     /// See [`ShardStore::status`](crate::port::ShardStore::status).
     pub fn status(&self) -> StoreStatus {
-        let space = self.disk.space().unwrap_or_else(|error| {
-            self.shared().note(Fault::new(IoOp::Space, &error));
-            pangea_core::seam::Space::default()
-        });
+        self.publish();
+        self.reader.status()
+    }
+
+    /// Tells the readers what only the writer knows; every public change ends with it.
+    fn publish(&self) {
         let superblock = self.superblock.current();
-        let index = self.shared().index();
-        let used_bytes = index.used_bytes();
-        let live_bytes = index.live_bytes();
-        let unused = self.active.as_ref().map_or(0, |a| block_offset(a.size_blocks - a.used_blocks));
-        StoreStatus {
-            drive: superblock.identity.drive,
+        self.shared().set_view(WriterView {
             slot: superblock.identity.slot,
             layout_epoch: superblock.layout_epoch,
             meta_generation: superblock.meta_generation,
-            live_bytes,
-            garbage_bytes: used_bytes.saturating_sub(live_bytes),
-            capacity_bytes: space.total,
-            available_bytes: space.available.saturating_sub(self.reserve(space.total)) + unused,
-            shards: index.live.len() as u64,
-            extents: index.extents.len() as u64,
+            unused_bytes: self.active.as_ref().map_or(0, |a| block_offset(a.size_blocks - a.used_blocks)),
+            reserve_bytes: self.options.reserve_bytes,
             damaged_records: self.damaged_records,
-            last_fault: self.shared().last_fault(),
             stopped: self.stopped,
-        }
+        });
     }
 
     /// Checkpoints and closes. Every later call is [`StoreError::Closed`], except this one.
@@ -166,7 +163,7 @@ impl ExtentStore {
     }
 
     fn reserve(&self, total: u64) -> u64 {
-        self.options.reserve_bytes.min(total / 32)
+        reserve(self.options.reserve_bytes, total)
     }
 
     /// Remembers a fault of the write side and says what the caller gets.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use bytes::Bytes;
 use pangea_core::chunk::ShardHeader;
 use pangea_core::id::ShardId;
+use pangea_core::seam::Space;
 
 use super::files::ExtentFiles;
 use super::index::Index;
@@ -17,7 +18,9 @@ use crate::format::block_offset;
 use crate::format::checkpoint::Location;
 use crate::format::record::{Body, data_offset, decode_head};
 use crate::format::superblock::Identity;
-use crate::port::{ChunkTag, Fault, IoOp, LIST_MAX, ListedShard, StoreError, check_range};
+use crate::port::{
+    ChunkTag, Fault, IoOp, LIST_MAX, ListedShard, Stopped, StoreError, StoreStatus, check_range,
+};
 
 /// How often a read follows a record that compaction moves under it.
 const MOVES_MAX: usize = 3;
@@ -28,11 +31,36 @@ pub(super) struct Shared {
     pub(super) files: ExtentFiles,
     index: RwLock<Index>,
     last_fault: Mutex<Option<Fault>>,
+    view: Mutex<WriterView>,
+}
+
+/// What only the writer knows and a status shows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct WriterView {
+    pub(super) slot: u16,
+    pub(super) layout_epoch: u32,
+    pub(super) meta_generation: u64,
+    /// Reserved and not yet written in the active extent.
+    pub(super) unused_bytes: u64,
+    pub(super) reserve_bytes: u64,
+    pub(super) damaged_records: u64,
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// What is kept free on a drive of `total` bytes: a small drive is not to be all reserve.
+pub(super) fn reserve(reserve_bytes: u64, total: u64) -> u64 {
+    reserve_bytes.min(total / 32)
 }
 
 impl Shared {
     pub(super) fn new(identity: Identity, files: ExtentFiles, index: Index) -> Self {
-        Self { identity, files, index: RwLock::new(index), last_fault: Mutex::new(None) }
+        Self {
+            identity,
+            files,
+            index: RwLock::new(index),
+            last_fault: Mutex::default(),
+            view: Mutex::default(),
+        }
     }
 
     // A panic while the index was being changed is a broken invariant: nobody may go on with it.
@@ -48,7 +76,15 @@ impl Shared {
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    pub(super) fn last_fault(&self) -> Option<Fault> {
+    pub(super) fn set_view(&self, view: WriterView) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    fn view(&self) -> WriterView {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_fault(&self) -> Option<Fault> {
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,6 +130,33 @@ impl ExtentReader {
     /// See [`ShardStore::list`](crate::port::ShardStore::list).
     pub fn list(&self, after: Option<ShardId>, limit: usize) -> Vec<ListedShard> {
         self.shared.index().list(after, limit.min(LIST_MAX))
+    }
+
+    /// See [`ShardStore::status`](crate::port::ShardStore::status). Does not wait for the writer.
+    pub fn status(&self) -> StoreStatus {
+        let space = self.shared.files.space().unwrap_or_else(|error| {
+            self.shared.note(Fault::new(IoOp::Space, &error));
+            Space::default()
+        });
+        let view = self.shared.view();
+        let index = self.shared.index();
+        let live_bytes = index.live_bytes();
+        let kept = reserve(view.reserve_bytes, space.total);
+        StoreStatus {
+            drive: self.shared.identity.drive,
+            slot: view.slot,
+            layout_epoch: view.layout_epoch,
+            meta_generation: view.meta_generation,
+            live_bytes,
+            garbage_bytes: index.used_bytes().saturating_sub(live_bytes),
+            capacity_bytes: space.total,
+            available_bytes: space.available.saturating_sub(kept) + view.unused_bytes,
+            shards: index.live.len() as u64,
+            extents: index.extents.len() as u64,
+            damaged_records: view.damaged_records,
+            last_fault: self.shared.last_fault(),
+            stopped: view.stopped,
+        }
     }
 
     /// Bytes of a shard's data, if it is here: what a read may cost.

@@ -116,6 +116,7 @@ impl ExtentStore {
         };
         fault.into_iter().chain(notes).chain(faults).for_each(|fault| store.shared().note(fault));
         store.settle(sync_fault, report.checkpoint != CheckpointUse::Used);
+        store.publish();
         Ok((store, report))
     }
 

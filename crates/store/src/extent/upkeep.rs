@@ -44,12 +44,20 @@ impl ExtentStore {
     /// Makes the index durable, then removes the extents that nothing needs any more.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
         self.check_open()?;
-        self.write_checkpoint()
+        let done = self.write_checkpoint();
+        self.publish();
+        done
     }
 
     /// See [`ShardStore::compact`](crate::port::ShardStore::compact).
     pub fn compact_step(&mut self, budget_bytes: u64) -> Result<Compacted, StoreError> {
         self.check_open()?;
+        let done = self.compact_some(budget_bytes);
+        self.publish();
+        done
+    }
+
+    fn compact_some(&mut self, budget_bytes: u64) -> Result<Compacted, StoreError> {
         let mut report = Compacted::default();
         let mut left = budget_bytes.max(1);
         while left > 0 {

@@ -161,6 +161,7 @@ fn every_crash_state_keeps_every_promise_even_if_recovery_crashes_too() {
             }
         }
     }
+    eprintln!("{states} states");
     assert!(states > 5_000, "only {states} states were tried");
 }
 

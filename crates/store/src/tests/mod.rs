@@ -2,4 +2,5 @@
 
 mod crash;
 mod crash_disk;
+mod engines;
 pub mod samples;
