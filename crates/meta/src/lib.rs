@@ -6,7 +6,9 @@
 //! | [`error`] | the one error of the port |
 
 pub mod error;
+pub mod memory;
 pub mod port;
 
 pub use error::MetaError;
+pub use memory::MemoryMeta;
 pub use port::{Answer, LogDriveStatus, Meta, MetaStatus, PAGE_ROWS_MAX, VersionWithBlob};
