@@ -237,48 +237,33 @@ impl Client {
         header.shape == stripe.entry.shape && header.first_bad_piece(read.first, &read.bytes).is_none()
     }
 
-    /// Queues repair for what was missing or bad; a bad shard is dropped so that a good one can take its place.
+    /// Queues repair for what was missing or bad. A bad shard is dropped by the repair, once it has found enough good ones:
+    /// until then even a damaged shard may be the best there is.
     fn report(&self, stripe: &Stripe, reports: &[(u8, Slot, Fault)]) {
-        let homes = |index: u8| {
-            let entry = &stripe.entry;
-            let placement = self.inner.layouts.placement(
-                entry.layout_epoch,
-                entry.shape.code,
-                stripe.chunk,
-                entry.salt,
-            )?;
-            placement.shards().get(usize::from(index)).copied()
+        let entry = &stripe.entry;
+        let placement =
+            self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, stripe.chunk, entry.salt);
+        let home = |index: u8| placement.as_ref().and_then(|p| p.shards().get(usize::from(index)).copied());
+        let is_news = |(index, slot, fault): &&(u8, Slot, Fault)| match fault {
+            Fault::Corrupt | Fault::Conflict => true,
+            Fault::Missing => home(*index) == Some(*slot),
+            _ => false,
         };
-        let corrupt = |fault: &Fault| matches!(fault, Fault::Corrupt | Fault::Conflict);
-        let bad: Vec<(u8, Slot)> = reports
-            .iter()
-            .filter(|(.., fault)| corrupt(fault))
-            .map(|(index, slot, _)| (*index, *slot))
-            .collect();
-        let mut missing: Vec<u8> = reports
-            .iter()
-            .filter(|(index, slot, fault)| {
-                corrupt(fault) || (*fault == Fault::Missing && homes(*index) == Some(*slot))
-            })
-            .map(|(index, ..)| *index)
-            .collect();
+        let mut missing: Vec<u8> = reports.iter().filter(is_news).map(|(index, ..)| *index).collect();
         missing.sort_unstable();
         missing.dedup();
         if missing.is_empty() {
             return;
         }
         let (client, chunk) = (self.clone(), stripe.chunk);
+        tracing::warn!(%chunk, ?missing, "shards are missing or bad; repair is queued");
         let todo = TodoRow { missing, stand_ins: vec![], since_ms: self.inner.now_ms() };
-        self.inner.parts.runtime.spawn("read-repair", Box::pin(async move {
-            for (index, slot) in bad {
-                if let Err(fault) = client.condemn_shard(slot, ShardId { chunk, index }).await {
-                    tracing::warn!(%chunk, index, ?fault, "a bad shard could not be dropped; repair will try again");
-                }
-            }
+        let queue = async move {
             if let Err(error) = client.command(pangea_core::meta::Command::AddTodo { chunk, todo }).await {
                 tracing::warn!(%chunk, %error, "repair could not be queued; scrub will find it");
             }
-        }));
+        };
+        self.inner.parts.runtime.spawn("read-repair", Box::pin(queue));
     }
 }
 
