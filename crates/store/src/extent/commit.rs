@@ -20,8 +20,8 @@ use crate::port::{ChunkTag, Fault, IoOp, Stopped, StoreError, check_put};
 
 /// Appends that may fail, one after the other, before the drive counts as failed.
 const FAILURES_MAX: u8 = 2;
-/// The size of an extent that is made for tombstones on a full drive.
-const TOMBSTONE_EXTENT_BLOCKS: u32 = 256;
+/// The size of an extent that is made in the reserve.
+const SHRINK_EXTENT_BLOCKS: u32 = 256;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
@@ -238,12 +238,12 @@ impl ExtentStore {
             return Ok(());
         }
         let size_blocks = self.next_extent_blocks(blocks, purpose)?;
-        self.seal_active();
         let number = self.marks.next_extent;
         // The number is spent even if creation fails: a half-made file must not be taken for the next one.
         self.marks.next_extent += 1;
         match self.shared().files.create(number, block_offset(size_blocks)) {
             Ok(file) => {
+                self.seal_active();
                 self.shared().index_mut().extents.insert(number, ExtentUse::default());
                 self.active = Some(Active { number, file, used_blocks: 0, size_blocks });
                 Ok(())
@@ -260,20 +260,25 @@ impl ExtentStore {
     /// How large the next extent is to be: it grows with what is stored, and shrinks when the drive is nearly full.
     fn next_extent_blocks(&mut self, blocks: u32, purpose: Purpose) -> Result<u32, StoreError> {
         let space = self.disk.space().map_err(|e| self.fault(IoOp::Space, &e))?;
-        let used = self.shared().index().used_bytes();
+        let reserve = self.reserve(space.total);
+        let (used, checkpoint) = {
+            let index = self.shared().index();
+            (index.used_bytes(), index.checkpoint_bytes())
+        };
         let wanted = (used / 8)
-            .clamp(
-                self.options.extent_bytes_min,
-                self.options.extent_bytes_max.max(self.options.extent_bytes_min),
-            )
+            .max(self.options.extent_bytes_min)
+            .min(self.options.extent_bytes_max)
+            .min(reserve)
             .max(block_offset(blocks));
-        let free = space.available.saturating_sub(self.reserve(space.total));
         let to_blocks = |bytes: u64| u32::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX);
+        // A new checkpoint is written beside the old one: it must always fit.
+        let room = space.available.saturating_sub(checkpoint);
+        let free = room.saturating_sub(reserve);
         if to_blocks(free) >= blocks {
             return Ok(to_blocks(wanted.min(free)));
         }
-        let small = blocks.max(TOMBSTONE_EXTENT_BLOCKS.min(to_blocks(space.available)));
-        if purpose == Purpose::Shrink && space.available >= block_offset(small) {
+        let small = blocks.max(SHRINK_EXTENT_BLOCKS.min(to_blocks(room) / 4));
+        if purpose == Purpose::Shrink && to_blocks(room) >= small {
             return Ok(small);
         }
         Err(StoreError::Full { needed: block_offset(blocks), available: free })

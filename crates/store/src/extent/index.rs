@@ -9,7 +9,7 @@ use std::ops::Bound;
 use pangea_core::id::ShardId;
 
 use crate::format::block_offset;
-use crate::format::checkpoint::{ExtentUse, Grave, Location};
+use crate::format::checkpoint::{ExtentUse, Grave, Location, checkpoint_bytes};
 use crate::port::ListedShard;
 
 /// See the module.
@@ -133,6 +133,11 @@ impl Index {
     /// Bytes of everything written, live or not.
     pub fn used_bytes(&self) -> u64 {
         self.extents.values().map(|e| block_offset(e.used_blocks)).sum()
+    }
+
+    /// Bytes of a checkpoint of all this; a shard with several dead records counts once.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        checkpoint_bytes(self.extents.len(), self.live.len(), self.graves.len())
     }
 
     /// Bytes in one extent that compaction could give back.

@@ -44,7 +44,8 @@ pub struct Options {
     pub extent_bytes_min: u64,
     /// Extents grow with what is stored, up to this.
     pub extent_bytes_max: u64,
-    /// Kept free for tombstones, checkpoints and compaction; at most 1/32 of the drive.
+    /// Kept free for tombstones and compaction, besides room for a checkpoint; at most 1/32 of the drive. No extent is
+    /// larger than the reserve, or a full drive could not empty one.
     pub reserve_bytes: u64,
     /// A checkpoint is due after so much was appended (or eight times the checkpoint's own size, if that is more): the
     /// most that opening the drive after a crash must re-read.
@@ -60,7 +61,7 @@ impl Default for Options {
         Self {
             extent_bytes_min: 16 << 20,
             extent_bytes_max: 256 << 20,
-            reserve_bytes: 64 << 20,
+            reserve_bytes: 320 << 20,
             checkpoint_every_bytes: 256 << 20,
             garbage_percent_max: 20,
             open_files_max: 64,

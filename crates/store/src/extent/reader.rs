@@ -141,7 +141,7 @@ impl ExtentReader {
         let view = self.shared.view();
         let index = self.shared.index();
         let live_bytes = index.live_bytes();
-        let kept = reserve(view.reserve_bytes, space.total);
+        let kept = reserve(view.reserve_bytes, space.total) + index.checkpoint_bytes();
         StoreStatus {
             drive: self.shared.identity.drive,
             slot: view.slot,

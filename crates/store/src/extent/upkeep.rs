@@ -65,8 +65,7 @@ impl ExtentStore {
                 report.done = true;
                 break;
             };
-            let moved = self.empty_some(&mut work, &mut left, &mut report);
-            match moved {
+            match self.empty_some(&mut work, &mut left, &mut report) {
                 Ok(true) if !work.held => self.emptied.push(work.extent),
                 Ok(true) => {
                     self.held.insert(work.extent);
@@ -74,16 +73,25 @@ impl ExtentStore {
                 Ok(false) => self.compacting = Some(work),
                 Err(error) => {
                     self.compacting = Some(work);
-                    return Err(error);
+                    let full = matches!(error, StoreError::Full { .. });
+                    if !full || self.emptied.is_empty() {
+                        return Err(error);
+                    }
+                    // No room to go on: first give back what was emptied so far.
+                    report.freed_bytes += self.free_emptied()?;
                 }
             }
         }
         let emptied = self.emptied_bytes();
         if emptied > 0 && (report.done || emptied >= 4 * self.checkpoint_bytes()) {
-            self.write_checkpoint()?;
-            report.freed_bytes = emptied;
+            report.freed_bytes += self.free_emptied()?;
         }
         Ok(report)
+    }
+
+    fn free_emptied(&mut self) -> Result<u64, StoreError> {
+        let emptied = self.emptied_bytes();
+        self.write_checkpoint().map(|()| emptied)
     }
 
     /// Moves live records out of an extent, at most `left` bytes; `true` when it was walked to its end.
@@ -168,8 +176,7 @@ impl ExtentStore {
     }
 
     fn checkpoint_bytes(&self) -> u64 {
-        let index = self.shared().index();
-        checkpoint_bytes(index.extents.len(), index.live.len(), index.graves.len())
+        self.shared().index().checkpoint_bytes()
     }
 
     pub(super) fn write_checkpoint(&mut self) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ pub fn tiny() -> Options {
     Options {
         extent_bytes_min: 64 << 10,
         extent_bytes_max: 64 << 10,
-        reserve_bytes: 0,
+        reserve_bytes: 128 << 10,
         checkpoint_every_bytes: 96 << 10,
         garbage_percent_max: 20,
         open_files_max: 2,
@@ -161,7 +161,7 @@ fn every_crash_state_keeps_every_promise_even_if_recovery_crashes_too() {
             }
         }
     }
-    eprintln!("{states} states");
+
     assert!(states > 5_000, "only {states} states were tried");
 }
 
@@ -187,6 +187,28 @@ fn a_store_that_survived_a_crash_goes_on_and_survives_the_next_restart_without_i
             }
             // Without the checkpoint every extent is scanned: the dead must stay dead, by their tombstones alone.
             check(&mut open(&disk), &fates, &what);
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_in_the_page_cache_is_synced_before_it_is_served() {
+    let h = history();
+    for ops in 0..=h.disk.ops() {
+        let disk = h.disk.after_kill(ops);
+        let store = open(&disk);
+        let served: BTreeMap<u32, Fate> = h
+            .at(ops)
+            .keys()
+            .filter(|n| store.reader().verify(samples::shard_id(**n)).is_ok())
+            .map(|n| (*n, Fate::Present))
+            .collect();
+        drop(store);
+        for cut in [Cut::Drop, Cut::DropDir, Cut::Reorder(2), Cut::Tear(3)] {
+            let what = || format!("killed after {ops} operations, then a power cut, {cut:?}");
+            let mut store = open(&disk.after_cut(disk.ops(), cut));
+            let all = h.at(ops).iter().map(|(n, fate)| (*n, *served.get(n).unwrap_or(fate))).collect();
+            check(&mut store, &all, &what);
         }
     }
 }

@@ -82,6 +82,16 @@ impl CrashDisk {
         Self(Arc::new(Mutex::new(State { log: Vec::new(), files, names, base, total: state.total })))
     }
 
+    /// The disk as killing the process after the first `ops` operations leaves it: everything is there, but what was not
+    /// synced may still be lost in a later power cut.
+    pub fn after_kill(&self, ops: usize) -> Self {
+        let state = self.0.lock().unwrap();
+        let (mut files, names) = image(&state, ops, Cut::Keep);
+        files.resize(state.files.len(), Vec::new());
+        let log = state.log[..ops].to_vec();
+        Self(Arc::new(Mutex::new(State { log, files, names, base: state.base.clone(), total: state.total })))
+    }
+
     /// Changes bytes of a file behind everybody's back.
     pub fn spoil(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.0.lock().unwrap();

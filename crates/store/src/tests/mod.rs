@@ -1,6 +1,9 @@
 //! Tests of the whole crate: crash states, faults of the medium, damaged directories, and every engine's exam.
 
+mod bad_disk;
 mod crash;
 mod crash_disk;
+mod damage;
 mod engines;
+mod faults;
 pub mod samples;
