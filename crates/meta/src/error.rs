@@ -40,6 +40,13 @@ pub enum MetaError {
         /// The generation that is known to exist.
         known: u64,
     },
+    /// The view has seen requests that no log drive has: a drive with the log is missing, or was rolled back.
+    LogLost {
+        /// The last request that the view has.
+        view_seq: u64,
+        /// The last request that the log has.
+        log_seq: u64,
+    },
     /// The files belong to another cluster.
     OtherCluster {
         /// The file and drive, for people.
@@ -86,7 +93,9 @@ impl fmt::Display for MetaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { why } => write!(f, "metadata is unavailable: {why}"),
-            Self::Unknown => write!(f, "whether the command was committed is not known; retry it with the same id"),
+            Self::Unknown => {
+                write!(f, "whether the command was committed is not known; retry it with the same id")
+            }
             Self::Damaged { file, seq, what } => {
                 write!(f, "{file} is damaged at request {seq} ({what}) and no other copy has it")
             }
@@ -94,7 +103,16 @@ impl fmt::Display for MetaError {
                 write!(f, "{file} has format version {version}, written by a newer Pangea")
             }
             Self::Stale { found, known } => {
-                write!(f, "the newest metadata found is of generation {found}, but generation {known} is known to exist")
+                write!(
+                    f,
+                    "the newest metadata found is of generation {found}, but generation {known} is known to exist"
+                )
+            }
+            Self::LogLost { view_seq, log_seq } => {
+                write!(
+                    f,
+                    "the view has seen request {view_seq}, but the log ends with {log_seq}: a log drive is missing"
+                )
             }
             Self::OtherCluster { file, found } => write!(f, "{file} belongs to another cluster, {found}"),
             Self::WrongKey { file } => write!(f, "the key does not open {file}"),
@@ -117,6 +135,7 @@ impl std::error::Error for MetaError {
             | Self::Damaged { .. }
             | Self::NewerFormat { .. }
             | Self::Stale { .. }
+            | Self::LogLost { .. }
             | Self::OtherCluster { .. }
             | Self::WrongKey { .. }
             | Self::TooLarge { .. }
