@@ -3,13 +3,14 @@
 //! Owns the directory's lock for as long as it lives: two processes on one directory would each believe their own index.
 //! Files are reserved when they are created, so that a sync has no new length to write down.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pangea_core::seam::{Disk, DiskFile, Space};
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::drive::{LOCK_FILE, OpenError};
@@ -22,7 +23,10 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// See the module.
 pub struct FileDisk {
-    root: PathBuf,
+    /// Names are resolved from here, not from the path: if the drive is unmounted or the directory renamed under us,
+    /// we must not go on in whatever is found at the path then.
+    root: OwnedFd,
+    path: String,
     /// Held open for its lock.
     _lock: File,
 }
@@ -31,49 +35,73 @@ impl FileDisk {
     /// Takes a directory, which must exist, and its lock.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let path = root.display().to_string();
-        let refused = |error: io::Error| OpenError::new(IoOp::Lock, &error, &path);
-        if !std::fs::metadata(root).map_err(refused)?.is_dir() {
-            return Err(OpenError::NotADirectory { path });
-        }
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(root.join(LOCK_FILE))
-            .map_err(refused)?;
+        let refused = |errno: Errno| OpenError::new(IoOp::Lock, &errno.into(), &path);
+        let root = rustix::fs::open(root, directory_flags(), Mode::empty()).map_err(refused)?;
+        let lock = open_at(&root, LOCK_FILE, OFlags::CREATE).map_err(refused)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { root, path, _lock: lock }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { path }),
-            Err(errno) => Err(refused(errno.into())),
+            Err(errno) => Err(refused(errno)),
         }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
     }
 
     /// Makes the directory that a new file lies in, durably.
     fn make_parent(&self, name: &str) -> io::Result<()> {
         let Some((parent, _)) = name.split_once('/') else { return Ok(()) };
-        match std::fs::create_dir(self.path(parent)) {
-            Ok(()) => File::open(&self.root)?.sync_all(),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+        match rustix::fs::mkdirat(&self.root, parent, Mode::RWXU) {
+            Ok(()) => Ok(rustix::fs::fsync(&self.root)?),
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<File> {
         self.make_parent(name)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?;
+        let file = open_at(&self.root, name, OFlags::CREATE | OFlags::EXCL)?;
         if let Err(error) = reserve(&file, size) {
             drop(file);
             // The name must be free for the next try; the first error is the one that tells why.
-            let _ = std::fs::remove_file(self.path(name));
+            let _ = rustix::fs::unlinkat(&self.root, name, AtFlags::empty());
             return Err(error);
         }
         Ok(file)
     }
+
+    fn open_dir(&self, name: &str) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat(&self.root, name, directory_flags(), Mode::empty())
+    }
+
+    /// Names in one directory, and which of them are directories.
+    fn entries(&self, dir: &str) -> io::Result<Vec<(String, bool)>> {
+        let mut found = Vec::new();
+        for entry in Dir::new(self.open_dir(if dir.is_empty() { "." } else { dir })?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if [".", "..", LOST_AND_FOUND].contains(&name.as_str()) {
+                continue;
+            }
+            let full = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+            let is_dir = match entry.file_type() {
+                FileType::Unknown => {
+                    let stat = rustix::fs::statat(&self.root, full.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                }
+                known => known == FileType::Directory,
+            };
+            found.push((full, is_dir));
+        }
+        Ok(found)
+    }
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+/// A file for reading and writing, for its owner only: shards are sealed, but nobody else has business with them.
+fn open_at(root: &OwnedFd, name: &str, flags: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | flags;
+    rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
 /// Reserves blocks, or, where the file system cannot, at least the length.
@@ -92,63 +120,56 @@ impl Disk for FileDisk {
     fn open(&self, name: &str, create: Option<u64>) -> io::Result<Box<dyn DiskFile>> {
         let file = match create {
             Some(size) => self.create(name, size)?,
-            None => OpenOptions::new().read(true).write(true).open(self.path(name))?,
+            None => open_at(&self.root, name, OFlags::empty())?,
         };
         Ok(Box::new(OpenFile(file)))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        match list_into(&self.path(dir), dir, &mut names) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.is_empty() => {}
+        let entries = match self.entries(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.is_empty() => Vec::new(),
             other => other?,
+        };
+        for (name, is_dir) in entries {
+            if !is_dir {
+                names.push(name);
+            } else if dir.is_empty() {
+                // One level is all that we make; what others nest deeper is not ours to look at.
+                names.extend(
+                    self.entries(&name)?.into_iter().filter(|(_, is_dir)| !is_dir).map(|(name, _)| name),
+                );
+            }
         }
         names.sort_unstable();
         Ok(names)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path(name))
+        Ok(rustix::fs::unlinkat(&self.root, name, AtFlags::empty())?)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.path(from), self.path(to))
+        Ok(rustix::fs::renameat(&self.root, from, &self.root, to)?)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.root)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() && entry.file_name() != LOST_AND_FOUND {
-                File::open(entry.path())?.sync_all()?;
+        for (name, is_dir) in self.entries("")? {
+            if is_dir {
+                rustix::fs::fsync(self.open_dir(&name)?)?;
             }
         }
-        File::open(&self.root)?.sync_all()
+        Ok(rustix::fs::fsync(&self.root)?)
     }
 
     fn space(&self) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(&self.root)?;
+        let stat = rustix::fs::fstatvfs(&self.root)?;
         Ok(Space { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
     }
 
     fn describe(&self) -> String {
-        self.root.display().to_string()
+        self.path.clone()
     }
-}
-
-/// Names below `path`, with `prefix` before them; one level of directories, which is all that we make.
-fn list_into(path: &Path, prefix: &str, names: &mut Vec<String>) -> io::Result<()> {
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        let file_name = entry.file_name();
-        let name = file_name.to_string_lossy();
-        let full = if prefix.is_empty() { name.to_string() } else { format!("{prefix}/{name}") };
-        if !entry.file_type()?.is_dir() {
-            names.push(full);
-        } else if prefix.is_empty() && name != LOST_AND_FOUND {
-            list_into(&entry.path(), &full, names)?;
-        }
-    }
-    Ok(())
 }
 
 struct OpenFile(File);
@@ -162,6 +183,7 @@ impl DiskFile for OpenFile {
         for group in parts.chunks(SLICES_MAX) {
             let mut slices = group.to_vec();
             let mut rest: &mut [IoSlice<'_>] = &mut slices;
+            // Empty slices would look like an empty write.
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
                 let written = match rustix::io::pwritev(&self.0, rest, offset) {

@@ -129,8 +129,7 @@ impl ExtentStore {
         self.check_open()?;
         match self.reader.verify(id) {
             Ok(()) => Ok(false),
-            // Unreadable is as good as damaged: the medium does not give the bytes back.
-            Err(StoreError::Corrupt { .. } | StoreError::Io(_)) => {
+            Err(error) if is_damage(&error) => {
                 self.damaged_records += 1;
                 self.delete(vec![id]).map(|()| true)
             }
@@ -328,6 +327,16 @@ impl ExtentStore {
             return StoreError::Failed(fault);
         }
         answer
+    }
+}
+
+/// Whether an error of a read says that the medium does not give the bytes back. A file that cannot be *opened* (too many
+/// are open, say) says nothing about them.
+pub(super) fn is_damage(error: &StoreError) -> bool {
+    match error {
+        StoreError::Corrupt { .. } => true,
+        StoreError::Io(fault) => fault.op == IoOp::Read && fault.kind != std::io::ErrorKind::OutOfMemory,
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ use pangea_core::id::ShardId;
 use pangea_core::seam::DiskFile;
 
 use super::ExtentStore;
-use super::commit::{Draft, Purpose};
+use super::commit::{Draft, Purpose, is_damage};
 use crate::format::checkpoint::{self, CHECKPOINT_FILE, CHECKPOINT_NEW_FILE, ExtentUse, checkpoint_bytes};
 use crate::format::record::TOMBSTONES_MAX;
 use crate::format::{BLOCK_BYTES, block_offset};
@@ -21,6 +21,8 @@ use crate::port::{Compacted, IoOp, StoreError};
 
 /// Bytes that compaction holds in memory and writes with one sync.
 const MOVE_BYTES_MAX: u64 = 16 << 20;
+/// Sealed extents smaller than a quarter of the smallest size (crashes and failures leave them) that are left alone.
+const SMALL_EXTENTS_MAX: usize = 32;
 const CHECKPOINT_BUFFER_BYTES: usize = 1 << 20;
 
 /// An extent that is being emptied.
@@ -116,7 +118,8 @@ impl ExtentStore {
                         bytes += draft.bytes();
                         drafts.push(draft);
                     }
-                    Err(_) => corrupt.push(id),
+                    Err(error) if is_damage(&error) => corrupt.push(id),
+                    Err(error) => return Err(error),
                 }
                 next_block = location.at.block + 1;
             }
@@ -146,7 +149,7 @@ impl ExtentStore {
     /// The extent with the largest share of bytes to win, if that is worth it.
     fn choose_victim(&mut self) -> Option<Compacting> {
         let active = self.active.as_ref().map(|a| a.number);
-        let (extent, seal) = {
+        let most_garbage = {
             let index = self.shared().index();
             let needed = tombstone_bytes(&index.graves, |id| index.live.contains_key(id));
             let share = |(number, extent): (&u32, &ExtentUse)| {
@@ -159,14 +162,39 @@ impl ExtentStore {
                     && (!self.held.contains(number) || index.live_bytes_in(*number) == 0);
                 worth.then(|| (won * 1000 / used.max(1), *number, is_active))
             };
-            let (_, number, is_active) = index.extents.iter().filter_map(share).max()?;
-            (number, is_active)
+            let most = index.extents.iter().filter_map(share).max();
+            most.map(|(_, number, is_active)| (number, is_active))
         };
+        let (extent, seal) = most_garbage.or_else(|| Some((self.small_extent()?, false)))?;
         if seal {
             self.seal_active();
         }
         self.held.remove(&extent);
         Some(Compacting { extent, next_block: 0, held: false })
+    }
+
+    /// The smallest of too many small extents, where there is room to merge them.
+    fn small_extent(&self) -> Option<u32> {
+        let small_max = self.options.extent_bytes_min / 4;
+        let active = self.active.as_ref().map(|a| a.number);
+        let smallest = {
+            let index = self.shared().index();
+            let is_small = |(number, extent): (&u32, &ExtentUse)| {
+                let free_to_go =
+                    active != Some(*number) && !self.emptied.contains(number) && !self.held.contains(number);
+                let used = block_offset(extent.used_blocks);
+                (free_to_go && used < small_max).then_some((used, *number))
+            };
+            let small: Vec<_> = index.extents.iter().filter_map(is_small).collect();
+            if small.len() <= SMALL_EXTENTS_MAX {
+                return None;
+            }
+            small.into_iter().min()
+        };
+        // On a nearly full drive the next extent would be small again, and this would never end.
+        let space = self.disk.space().ok()?;
+        let room = space.available.saturating_sub(self.reserve(space.total) + self.checkpoint_bytes());
+        smallest.filter(|_| room >= 2 * self.options.extent_bytes_max).map(|(_, number)| number)
     }
 
     fn emptied_bytes(&self) -> u64 {

@@ -230,3 +230,38 @@ fn a_closed_store_answers_closed_to_whoever_still_waits() {
     let store = threads(&dir, tiny());
     assert!(acknowledged.iter().all(|id| block_on(store.verify(*id)) == Ok(())));
 }
+
+#[test]
+fn a_directory_that_was_moved_away_is_still_the_one_that_is_written() {
+    let dir = TempDir::new();
+    let store = threads(&dir, tiny());
+    let put = |n| {
+        let (header, data) = samples::shard(n, 2, 3);
+        block_on(store.put(header, data)).unwrap();
+    };
+    put(0);
+    let moved = TempDir(dir.0.with_extension("moved"));
+    std::fs::rename(&dir.0, &moved.0).unwrap();
+    std::fs::create_dir(&dir.0).unwrap();
+    (1..20).for_each(put);
+    block_on(store.shutdown()).unwrap();
+    drop(store);
+    assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 0, "nothing lands in what took its place");
+    assert_eq!(block_on(threads(&moved, tiny()).status()).unwrap().shards, 20);
+}
+
+#[test]
+fn many_small_extents_of_many_crashes_are_merged() {
+    let dir = TempDir::new();
+    for n in 0..50 {
+        let store = threads(&dir, tiny());
+        let (header, data) = samples::shard(n, 0, 1);
+        block_on(store.put(header, data)).unwrap();
+        // Dropped without a shutdown: the next opening seals what it finds.
+    }
+    let store = threads(&dir, tiny());
+    assert!(block_on(store.status()).unwrap().extents >= 50);
+    while !block_on(store.compact(1 << 20)).unwrap().done {}
+    assert!(block_on(store.status()).unwrap().extents <= 36);
+    assert!((0..50).all(|n| block_on(store.verify(samples::shard_id(n))) == Ok(())));
+}
