@@ -1,0 +1,290 @@
+//! One request from head to last byte: id, screening, its turn, `s3s`, and the answer's last touch.
+//!
+//! `s3s` routes, verifies and parses; its error documents are written anew here, so that every answer has the same
+//! shape: Code, Message (what, and how to right it), Resource, RequestId; no body for HEAD.
+
+use std::collections::hash_map::RandomState;
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
+    SERVER, TRANSFER_ENCODING,
+};
+use hyper::http::request;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpResponse, S3Error, S3Result, dto, s3_error};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::adapter::Adapter;
+use crate::auth::{Gatekeeper, Keys};
+use crate::connection::Phase;
+use crate::error::{advice, body_fault, content_sha256_mismatch, document, read_document, slow_down};
+use crate::host::Hosts;
+use crate::inlet::{Inlet, Pace, Share};
+use crate::metrics::Metrics;
+use crate::names::BucketNames;
+use crate::options::{BODY_WINDOW_BYTES, DOCUMENT_BYTES_MAX, Options, Parts};
+use crate::outlet::{Ending, Outlet};
+use crate::scope::{CURRENT, Scope};
+use crate::screen::{Plan, screen};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+/// What 503 tells clients to wait, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// Everything between a connection and the verbs.
+pub(crate) struct Front {
+    service: S3Service,
+    hosts: Hosts,
+    region: String,
+    options: Options,
+    metrics: Arc<Metrics>,
+    requests: Arc<Semaphore>,
+    body_kib: Arc<Semaphore>,
+    id_base: u64,
+    id_next: AtomicU64,
+}
+
+/// What the head told that is wanted once more for the answer.
+struct Asked {
+    method: Method,
+    resource: String,
+    bad_range: bool,
+    hashed_body: bool,
+}
+
+impl Front {
+    /// Puts the layers together.
+    pub(crate) fn new(parts: Parts, metrics: Arc<Metrics>) -> Self {
+        let Parts { client, credentials, token_key, region, options } = parts;
+        let hosts = Hosts::new(&options.domains);
+        let mut builder = S3ServiceBuilder::new(Adapter::new(client, token_key, region.clone()));
+        builder.set_auth(Keys(credentials));
+        builder.set_access(Gatekeeper);
+        builder.set_validation(BucketNames);
+        builder.set_host(hosts.clone());
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config()))));
+        let (requests_max, kib_max) = (options.requests_max, options.body_bytes_max >> 10);
+        let (requests_max, kib_max) =
+            (requests_max.min(Semaphore::MAX_PERMITS), kib_max.min(Semaphore::MAX_PERMITS));
+        Self {
+            service: builder.build(),
+            hosts,
+            region,
+            metrics,
+            requests: Arc::new(Semaphore::new(requests_max)),
+            body_kib: Arc::new(Semaphore::new(kib_max.max(BODY_WINDOW_BYTES >> 10))),
+            options,
+            // Unique ids need no secrecy: the standard library's own random seed will do.
+            id_base: RandomState::new().build_hasher().finish(),
+            id_next: AtomicU64::new(1),
+        }
+    }
+
+    /// Serves one request.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        phase: Phase,
+    ) -> Result<Response<Outlet>, Infallible> {
+        phase.serve();
+        self.metrics.enter();
+        let scope = Arc::new(Scope::new(self.next_id()));
+        let mut ending = Ending {
+            scope: Arc::clone(&scope),
+            method: request.method().clone(),
+            status: 0,
+            code: None,
+            metrics: Arc::clone(&self.metrics),
+            phase: phase.clone(),
+            slot: None,
+        };
+        let (head, body) = request.into_parts();
+        let asked = asked(&head);
+        let malformed = phase.take_malformed();
+        let answered = match self.admit(&head, malformed) {
+            Ok(plan) => self.call(head, body, plan, &scope, &mut ending).await,
+            Err(refusal) => Err(refusal),
+        };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(refusal) => write_refusal(refusal, &asked, &scope, &mut ending),
+        };
+        let (mut head, body) = finish(answer, &asked, &scope, &mut ending).into_parts();
+        if malformed {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        ending.status = head.status.as_u16();
+        Ok(Response::from_parts(head, Outlet::new(body, ending)))
+    }
+
+    fn next_id(&self) -> String {
+        // An odd step walks through all 64-bit numbers before it repeats one.
+        let step = self.id_next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!("{:016X}", self.id_base.wrapping_add(step))
+    }
+
+    fn admit(&self, head: &request::Parts, malformed: bool) -> S3Result<Plan> {
+        if malformed {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The head is ambiguous: send either Content-Length or Transfer-Encoding, and end lines with CRLF."
+            ));
+        }
+        screen(head, &self.hosts, &self.region, &self.options)
+    }
+
+    async fn call(
+        &self,
+        head: request::Parts,
+        body: Incoming,
+        plan: Plan,
+        scope: &Arc<Scope>,
+        ending: &mut Ending,
+    ) -> S3Result<HttpResponse> {
+        ending.slot = Some(self.turn(&self.requests, 1).await?);
+        let body = if body.is_end_stream() && plan.chunked.is_none() {
+            s3s::Body::empty()
+        } else {
+            let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(BODY_WINDOW_BYTES);
+            let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
+            let share = Share { all: Arc::clone(&self.body_kib), held };
+            let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
+            s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share))
+        };
+        let mut request = Request::from_parts(head, body);
+        request.extensions_mut().insert(Arc::clone(scope));
+        let answered = CURRENT.scope(Arc::clone(scope), self.service.call(request)).await;
+        answered.map_err(|error| {
+            scope.note(format!("{error:?}"));
+            s3_error!(InternalError)
+        })
+    }
+
+    /// Waits for a place, but not for long.
+    async fn turn(&self, places: &Arc<Semaphore>, count: u32) -> S3Result<OwnedSemaphorePermit> {
+        let waiting = Arc::clone(places).acquire_many_owned(count);
+        match timeout(self.options.queue_wait, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(slow_down("Too many requests at once: try again in a moment.")),
+        }
+    }
+}
+
+fn config() -> S3Config {
+    let mut config = S3Config::default();
+    config.xml_max_body_size = usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX);
+    // Forms are refused before s3s reads them; should one slip through, these keep it small.
+    config.post_object_max_file_size = DOCUMENT_BYTES_MAX;
+    config.form_max_field_size = 64 << 10;
+    config.form_max_fields_size = 256 << 10;
+    config.form_max_parts = 100;
+    config
+}
+
+fn asked(head: &request::Parts) -> Asked {
+    let range = head.headers.get(RANGE).map(|value| value.to_str().unwrap_or_default());
+    let hash = head.headers.get("x-amz-content-sha256");
+    Asked {
+        method: head.method.clone(),
+        resource: head.uri.path().to_owned(),
+        bad_range: range.is_some_and(|range| dto::Range::parse(range).is_err()),
+        hashed_body: hash.is_some_and(|value| value.len() == 64),
+    }
+}
+
+fn write_refusal(refusal: S3Error, asked: &Asked, scope: &Scope, ending: &mut Ending) -> HttpResponse {
+    let status = refusal.status_code().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let code = refusal.code().as_str();
+    let headers = refusal.headers().cloned().unwrap_or_default();
+    let message = refusal.message().unwrap_or_else(|| advice(code));
+    let xml = document(code, message, false, &asked.resource, &scope.id);
+    ending.code = Some(code.to_owned());
+    write(status, headers, xml)
+}
+
+fn write(status: StatusCode, headers: HeaderMap, xml: String) -> HttpResponse {
+    let mut response = Response::new(s3s::Body::from(xml));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// Rewrites what `s3s` answered where it is an error, and adds what every answer has.
+fn finish(answer: HttpResponse, asked: &Asked, scope: &Scope, ending: &mut Ending) -> HttpResponse {
+    let is_error = answer.status().as_u16() >= 300;
+    let mut answer =
+        if is_error && ending.code.is_none() { rewrite(answer, asked, scope, ending) } else { answer };
+    let status = answer.status();
+    if asked.method == Method::HEAD && is_error || status == StatusCode::NOT_MODIFIED {
+        *answer.body_mut() = s3s::Body::empty();
+        answer.headers_mut().remove(CONTENT_TYPE);
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    // s3s answers a HEAD for a range with 200.
+    if asked.method == Method::HEAD
+        && status == StatusCode::OK
+        && answer.headers().contains_key(CONTENT_RANGE)
+    {
+        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    let headers = answer.headers_mut();
+    headers.insert(SERVER, HeaderValue::from_static("Pangea"));
+    if let Ok(id) = HeaderValue::try_from(scope.id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    }
+    answer
+}
+
+fn rewrite(answer: HttpResponse, asked: &Asked, scope: &Scope, ending: &mut Ending) -> HttpResponse {
+    let status = answer.status();
+    let (mut head, body) = answer.into_parts();
+    let bytes = body.bytes().unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let Some((code, message)) = read_document(text) else {
+        return Response::from_parts(head, body);
+    };
+    if let Some(better) = better_answer(code, asked, scope) {
+        return write_refusal(better, asked, scope, ending);
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    ending.code = Some(code.to_owned());
+    // s3s says "Unknown operation" for what it cannot route.
+    let message = message.filter(|message| !message.is_empty() && *message != "Unknown operation");
+    let xml = match message {
+        Some(message) => document(code, message, true, &asked.resource, &scope.id),
+        None => document(code, advice(code), false, &asked.resource, &scope.id),
+    };
+    write(status, head.headers, xml)
+}
+
+/// What `s3s` could not know: why a document's body failed, and that a senseless range is not a client's crime.
+fn better_answer(code: &str, asked: &Asked, scope: &Scope) -> Option<S3Error> {
+    if scope.reached() {
+        return None;
+    }
+    match code {
+        "InternalError" => match scope.fault() {
+            Some(fault) => Some(body_fault(fault)),
+            None if asked.hashed_body && scope.cause().is_none() => Some(content_sha256_mismatch()),
+            None => None,
+        },
+        "InvalidArgument" if asked.bad_range => Some(s3_error!(
+            InvalidRange,
+            "The Range is not one range of bytes: use bytes=FIRST-LAST, bytes=FIRST- or bytes=-LAST."
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! What a gateway is made of, and its limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pangea_client::Client;
+
+use crate::auth::Credentials;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The data path.
+    pub client: Client,
+    /// Who may knock.
+    pub credentials: Arc<dyn Credentials>,
+    /// Authenticates continuation tokens; random, the same on every gateway of a cluster.
+    pub token_key: [u8; 32],
+    /// The region that signatures must name.
+    pub region: String,
+    /// Limits.
+    pub options: Options,
+}
+
+/// Limits. Every one has a test at its edge or a reason here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Base domains of virtual-host style requests (`bucket.DOMAIN`); empty: path style only.
+    pub domains: Vec<String>,
+    /// Open connections; more are answered 503 and closed.
+    pub connections_max: usize,
+    /// Requests being served at once; more wait `queue_wait`, then get 503 SlowDown.
+    pub requests_max: usize,
+    /// Bytes of request bodies held by the gateway at once, over all requests.
+    pub body_bytes_max: usize,
+    /// How long a request may wait for its turn.
+    pub queue_wait: Duration,
+    /// From a request's first byte to the end of its head.
+    pub head_timeout: Duration,
+    /// Between two requests of a connection, and for a client that takes none of its answer.
+    pub idle_timeout: Duration,
+    /// How long a body may be as slow as it likes; counted while the gateway waits for the client only.
+    pub body_grace: Duration,
+    /// Bytes per second that a body must bring after that.
+    pub body_rate_min: u64,
+    /// Bytes of one PUT or part (5 GiB, as S3).
+    pub put_bytes_max: u64,
+    /// How long running requests may go on after shutdown began.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            connections_max: 16_384,
+            requests_max: 512,
+            body_bytes_max: 256 << 20,
+            queue_wait: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_grace: Duration::from_secs(30),
+            body_rate_min: 1024,
+            put_bytes_max: 5 << 30,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Request line and headers.
+pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header lines.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// An XML document: 10,000 parts with checksums fit.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 2 << 20;
+/// One signed aws-chunked chunk; it must be held whole until its signature is checked.
+pub(crate) const SIGNED_CHUNK_BYTES_MAX: u64 = 16 << 20;
+/// What a body is assumed to hold in the gateway: hyper's buffer and a frame on its way.
+pub(crate) const BODY_WINDOW_BYTES: usize = 1 << 20;
+/// Bytes of user metadata, names and values.
+pub(crate) const METADATA_BYTES_MAX: usize = 2 << 10;
+/// Entries of a page of any listing.
+pub(crate) const PAGE_MAX: usize = 1000;
+/// Keys of one DeleteObjects.
+pub(crate) const DELETE_KEYS_MAX: usize = 1000;
+/// The highest part number.
+pub(crate) const PART_NUMBER_MAX: u16 = 10_000;

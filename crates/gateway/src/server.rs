@@ -1,0 +1,188 @@
+//! The listener: connections in, bounded in number; shutdown that lets running requests finish.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::connection::{Phase, Timeouts, Watched};
+use crate::front::Front;
+use crate::metrics::Metrics;
+use crate::options::{HEAD_BYTES_MAX, Options, Parts};
+
+/// Of hyper's buffers; grown only by bodies that fill it.
+const READ_BUFFER_BYTES_MAX: usize = 512 << 10;
+/// After a failed accept (no descriptors left, usually).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From this share of the connection limit on, idle connections are closed early.
+const CROWDED_PERCENT: usize = 75;
+/// How long they may then be idle.
+const CROWDED_IDLE: Duration = Duration::from_secs(1);
+/// What a connection over the limit is told.
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: Pangea\r\nRetry-After: 1\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// An S3 server, ready to be given a listener.
+pub struct Gateway {
+    front: Arc<Front>,
+    options: Options,
+    metrics: Arc<Metrics>,
+}
+
+impl Gateway {
+    /// Puts a gateway together; nothing runs yet.
+    pub fn new(parts: Parts) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let options = parts.options.clone();
+        Self { front: Arc::new(Front::new(parts, Arc::clone(&metrics))), options, metrics }
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Serves until `shutdown` is ready, then lets running requests finish, for a bounded time.
+    ///
+    /// # Errors
+    /// When the listener itself is broken; connections that fail end alone.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        listener.local_addr()?;
+        let places = Arc::new(Semaphore::new(self.options.connections_max.min(Semaphore::MAX_PERMITS)));
+        let (stop, stopping) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _peer)) => self.welcome(socket, &places, &stopping, &mut connections),
+                    Err(error) => {
+                        tracing::warn!(target: "pangea::s3", %error, "accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => note_panic(ended),
+            }
+        }
+        drop(listener);
+        // Nobody listening means that no connection is left.
+        let _nobody_left = stop.send(true);
+        let drained = timeout(self.options.drain_timeout, async {
+            while let Some(ended) = connections.join_next().await {
+                note_panic(ended);
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(target: "pangea::s3", left = connections.len(), "requests did not finish in time");
+            connections.shutdown().await;
+        }
+        Ok(())
+    }
+
+    fn welcome(
+        &self,
+        socket: TcpStream,
+        places: &Arc<Semaphore>,
+        stopping: &watch::Receiver<bool>,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            self.metrics.turn_away();
+            // Best effort: if it cannot be said at once, closing says it too.
+            let _said = socket.try_write(TURNED_AWAY);
+            return;
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(target: "pangea::s3", %error, "TCP_NODELAY");
+        }
+        let free = places.available_permits();
+        let crowded = free * 100 < self.options.connections_max * (100 - CROWDED_PERCENT);
+        let idle =
+            if crowded { CROWDED_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
+        let timeouts = Timeouts { head: self.options.head_timeout, idle };
+        let (front, metrics, stopping) =
+            (Arc::clone(&self.front), Arc::clone(&self.metrics), stopping.clone());
+        connections.spawn(async move {
+            let _open = Open::new(metrics, place);
+            if wait_for_bytes(&socket, timeouts, stopping.clone()).await {
+                converse(socket, front, timeouts, stopping).await;
+            }
+        });
+    }
+}
+
+/// A connection that is counted.
+struct Open {
+    metrics: Arc<Metrics>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(metrics: Arc<Metrics>, place: OwnedSemaphorePermit) -> Self {
+        metrics.connect();
+        Self { metrics, _place: place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.disconnect();
+    }
+}
+
+/// A connection that says nothing costs no buffer.
+async fn wait_for_bytes(socket: &TcpStream, timeouts: Timeouts, mut stopping: watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        ready = timeout(timeouts.idle, socket.readable()) => matches!(ready, Ok(Ok(()))),
+        () = stopped(&mut stopping) => false,
+    }
+}
+
+/// Ready when the server stops, or is gone.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _stopped_or_gone = stopping.wait_for(|stop| *stop).await.is_ok();
+}
+
+/// Serves a connection's requests, one after the other, over any byte stream (TLS comes in here).
+async fn converse<S>(socket: S, front: Arc<Front>, timeouts: Timeouts, mut stopping: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let phase = Phase::default();
+    let socket = Watched::new(socket, phase.clone(), timeouts);
+    let service = service_fn(move |request| Arc::clone(&front).serve(request, phase.clone()));
+    let mut builder = http1::Builder::new();
+    // The socket itself keeps the time: hyper cannot tell a slow head from a quiet connection.
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder.max_header_size(HEAD_BYTES_MAX + (HEAD_BYTES_MAX >> 2)).max_buf_size(READ_BUFFER_BYTES_MAX);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(target: "pangea::s3", %error, "connection ended");
+    }
+}
+
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(target: "pangea::s3", %error, "a connection's task panicked; its connection was dropped");
+    }
+}
