@@ -8,9 +8,11 @@
 //! | [`memory`] | the memory engine: the reference |
 //! | [`engine`] | the embedded engine without threads: log, then view, then answer; its recovery |
 //! | [`embedded`] | the embedded engine as a port: its writing thread and its readers |
+//! | [`conformance`] | the exam of every engine, and the comparison of two |
 //! | `sealed`, `log`, `snapshot` | the files on the log drives |
 //! | [`sqlite`] | the SQLite view |
 
+pub mod conformance;
 pub mod embedded;
 pub mod engine;
 pub mod error;
@@ -21,6 +23,8 @@ mod queries;
 mod sealed;
 mod snapshot;
 pub mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use embedded::{EmbeddedMeta, InlineMeta};
 pub use engine::{Engine, Options};

@@ -53,7 +53,8 @@ pub(super) fn open(options: Options) -> Result<Engine, MetaError> {
         options.write,
         walked.end,
     );
-    log.resume(found.max(applied).max(options.known_generation), walked.log_bytes);
+    let known = found.max(inventory.newest_named).max(applied).max(options.known_generation);
+    log.resume(known, walked.log_bytes);
     let mut engine = Engine {
         log,
         view,

@@ -51,6 +51,8 @@ pub(crate) struct Inventory {
     pub snapshots: BTreeMap<u64, FoundSnapshot>,
     /// What was passed over, for people.
     pub notes: Vec<String>,
+    /// The highest generation in any name, finished or not: new files must not meet old ones.
+    pub newest_named: u64,
     /// Log files with content behind a broken header, and where they lie.
     rotten: Vec<((u64, u32), String)>,
 }
@@ -115,6 +117,9 @@ impl Inventory {
                 Name::Snapshot(seq) => (Kind::Snapshot, super::snapshot_name(seq)),
                 Name::Temporary | Name::Foreign => continue,
             };
+            if let Name::Log(generation, _) = Name::parse(&listed) {
+                self.newest_named = self.newest_named.max(generation);
+            }
             let file = drive.disk.open(&name, None).map_err(io)?;
             let place = format!("{} on {}", name, drive.disk.describe());
             let decoded = match read_header(&*file).map_err(io)? {

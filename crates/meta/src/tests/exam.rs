@@ -1,0 +1,121 @@
+//! Every engine passes the exam, and the SQLite view holds the bytes of the reference.
+
+use std::sync::Arc;
+
+use pangea_core::meta::{MemoryTables, TableId, apply, history::History};
+
+use super::crash_disk::{Image, Recorder};
+use super::{TempDir, open, options};
+use crate::conformance::{conformance, contents, differential, wait};
+use crate::sqlite::{DumpedRow, ViewPlace};
+use crate::{EmbeddedMeta, InlineMeta, MemoryMeta, Meta, MetaError, WriteOptions};
+
+fn embedded(dir: &TempDir, recorder: &Recorder) -> EmbeddedMeta {
+    let mut options = options(&recorder.drives(), ViewPlace::Path(dir.view()));
+    options.write = WriteOptions { parallel: true, step_bytes: 1 << 16 };
+    EmbeddedMeta::open(options).expect("opens")
+}
+
+#[test]
+fn the_memory_engine_passes() {
+    conformance(&|| Box::new(MemoryMeta::new()));
+}
+
+#[test]
+fn the_inline_engine_passes() {
+    conformance(&|| {
+        let recorder = Recorder::new(vec![Image::default(); 2]);
+        Box::new(InlineMeta::open(options(&recorder.drives(), ViewPlace::Memory)).expect("opens"))
+    });
+}
+
+#[test]
+fn the_embedded_engine_passes() {
+    let dirs = std::cell::RefCell::new(Vec::new());
+    conformance(&|| {
+        let dir = TempDir::new();
+        let meta = embedded(&dir, &Recorder::new(vec![Image::default(); 2]));
+        dirs.borrow_mut().push(dir);
+        Box::new(meta)
+    });
+}
+
+#[test]
+fn long_histories_give_equal_outcomes_and_contents() {
+    for seed in 500..504 {
+        let dir = TempDir::new();
+        let recorder = Recorder::new(vec![Image::default()]);
+        let inline = InlineMeta::open(options(&recorder.drives(), ViewPlace::Memory)).expect("opens");
+        let other = embedded(&dir, &Recorder::new(vec![Image::default(); 3]));
+        differential(&inline, &other, seed, 1500);
+    }
+}
+
+#[test]
+fn the_view_holds_the_bytes_of_the_reference() {
+    let recorder = Recorder::new(vec![Image::default()]);
+    let mut engine = open(&recorder.drives()).expect("opens");
+    let own = engine.view().dump().expect("readable");
+    let (mut history, mut model) = (History::new(9), MemoryTables::new());
+    for (table, key, row) in own {
+        let Ok(()) = pangea_core::meta::Tables::put_raw(&mut model, table, &key, &row);
+    }
+    for _ in 0..1500 {
+        let request = history.next(&model);
+        let Ok(expected) = apply(&mut model, &request);
+        let answer = engine.apply_group(vec![request]).pop().expect("one answer").expect("committed");
+        assert_eq!(answer, expected);
+    }
+    let expected: Vec<DumpedRow> =
+        model.dump().map(|(t, k, v): (TableId, _, _)| (t, k.to_vec(), v.to_vec())).collect();
+    assert_eq!(engine.view().dump().expect("readable"), expected);
+}
+
+#[test]
+fn a_snapshot_is_taken_beside_running_commands() {
+    let (dir, recorder) = (TempDir::new(), Recorder::new(vec![Image::default(); 2]));
+    let before = {
+        let meta = Arc::new(embedded(&dir, &recorder));
+        std::thread::scope(|scope| {
+            for worker in 0..4u64 {
+                let meta = meta.clone();
+                scope.spawn(move || {
+                    for request in super::requests(worker, 200) {
+                        wait(meta.apply(request)).expect("committed");
+                    }
+                });
+            }
+            for _ in 0..5 {
+                wait(meta.snapshot()).expect("written");
+            }
+        });
+        let seq = wait(meta.snapshot()).expect("written");
+        let status = wait(meta.status()).expect("status");
+        assert!(status.applied_seq == seq && status.snapshot_seq == seq, "{status:?}");
+        contents(&*meta, 100)
+    };
+    assert_eq!(recorder.names(0, "meta/snapshot").len(), 2, "the last two are kept");
+    std::fs::remove_file(dir.view()).expect("the view can be lost");
+    let meta = embedded(&dir, &recorder);
+    assert_eq!(contents(&meta, 100), before);
+    let notes = wait(meta.status()).expect("status").recovery_notes;
+    assert!(notes.iter().any(|note| note.contains("rebuilt from meta/snapshot")), "{notes:?}");
+}
+
+#[test]
+fn a_closed_engine_says_so_and_a_huge_command_is_refused() {
+    let (dir, recorder) = (TempDir::new(), Recorder::new(vec![Image::default()]));
+    let meta = embedded(&dir, &recorder);
+    let mut request = super::requests(1, 1).remove(0);
+    request.command = pangea_core::meta::Command::SetSetting {
+        name: "big".to_owned(),
+        expected: 0,
+        value: vec![0; crate::engine::REQUEST_BYTES_MAX],
+    };
+    assert!(matches!(wait(meta.apply(request.clone())), Err(MetaError::TooLarge { .. })));
+    let inline =
+        InlineMeta::open(options(&Recorder::new(vec![Image::default()]).drives(), ViewPlace::Memory));
+    let inline = inline.expect("opens");
+    assert!(matches!(wait(inline.apply(request)), Err(MetaError::TooLarge { .. })));
+    meta.close();
+}
