@@ -326,3 +326,24 @@ fn identity_in_extents(disk: &dyn Disk, extents: &[u32]) -> Option<Identity> {
     };
     extents.iter().find_map(first_in)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_named_for_people() {
+        let path = "/drive".to_owned();
+        let cases = [
+            (io::ErrorKind::PermissionDenied, OpenError::Denied { path: path.clone() }),
+            (io::ErrorKind::ReadOnlyFilesystem, OpenError::ReadOnly { path: path.clone() }),
+            (io::ErrorKind::NotADirectory, OpenError::NotADirectory { path: path.clone() }),
+            (io::ErrorKind::NotFound, OpenError::NotADirectory { path: path.clone() }),
+        ];
+        for (kind, expected) in cases {
+            assert_eq!(OpenError::new(IoOp::Lock, &kind.into(), &path), expected);
+        }
+        let other = OpenError::new(IoOp::Open, &io::ErrorKind::NotFound.into(), &path);
+        assert!(matches!(other, OpenError::Io(Fault { op: IoOp::Open, .. })), "{other:?}");
+    }
+}

@@ -15,15 +15,13 @@ use pangea_core::id::ShardId;
 use super::{Active, ExtentStore};
 use crate::format::checkpoint::{ExtentUse, Location};
 use crate::format::record::{Body, Place, Stamp, TOMBSTONES_MAX, data_offset, encode_head};
-use crate::format::{BLOCK_BYTES, block_offset};
+use crate::format::{BLOCK_BYTES, ZEROS, block_offset};
 use crate::port::{ChunkTag, Fault, IoOp, Stopped, StoreError, check_put};
 
 /// Appends that may fail, one after the other, before the drive counts as failed.
 const FAILURES_MAX: u8 = 2;
 /// The size of an extent that is made in the reserve.
 const SHRINK_EXTENT_BLOCKS: u32 = 256;
-
-static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// One thing to make durable.
 #[derive(Clone, Debug)]

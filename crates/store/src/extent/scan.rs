@@ -7,7 +7,7 @@ use pangea_core::seam::DiskFile;
 
 use crate::format::record::{Head, Place, decode_head};
 use crate::format::superblock::Identity;
-use crate::format::{BLOCK_BYTES, block_offset};
+use crate::format::{BLOCK_BYTES, ZEROS, block_offset};
 
 /// Blocks that are read at once.
 const WINDOW_BLOCKS: u32 = 64;
@@ -108,5 +108,5 @@ impl<'a> Scan<'a> {
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| *b == 0)
+    bytes == &ZEROS[..bytes.len()]
 }

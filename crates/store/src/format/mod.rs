@@ -18,6 +18,8 @@ use pangea_core::id::{BlobId, ChunkId, ShardId};
 
 /// Everything on a drive starts on a multiple of this many bytes.
 pub const BLOCK_BYTES: usize = 4096;
+/// One empty block: padding, and what an unwritten block reads as.
+pub(crate) static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 /// Bytes of an encoded [`ShardId`].
 pub const SHARD_ID_BYTES: usize = 21;
 

@@ -207,3 +207,38 @@ fn an_unreadable_sector_costs_its_shard_only() {
     assert_eq!(put(&mut store, 7), Ok(()));
     assert!(is_whole(&reopen(&medium), 7));
 }
+
+#[test]
+fn a_drive_that_cannot_be_written_opens_for_reading_and_says_why() {
+    let (_, disk, mut store) = store_on(64 << 20, tiny());
+    for n in 0..3 {
+        put(&mut store, n).unwrap();
+    }
+    drop(store);
+    disk.rule(|op, _| {
+        let writes = !matches!(op, IoOp::Read | IoOp::Open | IoOp::List | IoOp::Space);
+        writes.then(|| ErrorKind::ReadOnlyFilesystem.into())
+    });
+    let mut store = ExtentStore::open(Arc::new(disk), samples::identity(0), tiny()).unwrap().0;
+    assert!((0..3).all(|n| is_whole(&store, n)));
+    assert_eq!(store.status().stopped, Some(Stopped::ReadOnly));
+    assert_eq!(put(&mut store, 4), Err(StoreError::ReadOnly));
+    assert_eq!(store.set_generation(1, 1), Err(StoreError::ReadOnly));
+    assert_eq!(store.shutdown(), Ok(()));
+}
+
+#[test]
+fn too_many_open_files_is_not_taken_for_damage() {
+    let (_, disk, mut store) = store_on(64 << 20, tiny());
+    for n in 0..12 {
+        put(&mut store, n).unwrap();
+    }
+    store.delete((0..2).map(samples::shard_id).collect()).unwrap();
+    disk.fail(IoOp::Open, ErrorKind::Other, usize::MAX);
+    let refused = (2..12).filter(|n| store.quarantine(samples::shard_id(*n)).is_err()).count();
+    assert!(refused > 0, "some extents are not open");
+    assert!(store.compact_step(1 << 20).is_err());
+    disk.fail(IoOp::Open, ErrorKind::Other, 0);
+    assert!((2..12).all(|n| is_whole(&store, n)));
+    assert!(store.compact_step(1 << 20).unwrap().corrupt.is_empty());
+}
