@@ -6,4 +6,5 @@ mod crash_disk;
 mod damage;
 mod engines;
 mod faults;
+mod model;
 pub mod samples;
