@@ -1,5 +1,8 @@
 //! Signatures that are refused by their looks.
 
+// A table of cases spells its type out.
+#![allow(clippy::type_complexity)]
+
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 

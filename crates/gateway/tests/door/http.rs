@@ -35,7 +35,10 @@ impl Ask {
 
     /// The header's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// With a Host header, unless it has one.
@@ -67,7 +70,10 @@ pub struct Answer {
 impl Answer {
     /// The header's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
@@ -133,7 +139,8 @@ fn parse(bytes: &[u8], head: bool) -> Option<Answer> {
     if head || matches!(status, 204 | 304) {
         return Some(answer);
     }
-    let length: usize = answer.get("content-length").expect("answers say their length").parse().expect("a number");
+    let length: usize =
+        answer.get("content-length").expect("answers say their length").parse().expect("a number");
     let body = bytes.get(end + 4..end + 4 + length)?;
     answer.body = body.to_vec();
     Some(answer)

@@ -70,6 +70,8 @@ impl Signer {
         let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         let (path, query) = ask.target.split_once('?').unwrap_or((&ask.target, ""));
         let query = canonical_query(query);
+        // A slash is never encoded in a canonical path, however it was sent.
+        let path = path.replace("%2F", "/");
         let canonical = format!("{}\n{path}\n{query}\n{lines}\n{names}\n{payload}", ask.method);
         let seed = self.seed(&date, &canonical);
         let authorization = format!(
@@ -92,8 +94,11 @@ impl Signer {
         ));
         let (path, query) = ask.target.split_once('?').expect("appended above");
         let host = ask.get("host").expect("set above");
-        let canonical =
-            format!("{}\n{path}\n{}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD", ask.method, canonical_query(query));
+        let canonical = format!(
+            "{}\n{path}\n{}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD",
+            ask.method,
+            canonical_query(query)
+        );
         let signature = self.seed(&date, &canonical).signature;
         ask.target.push_str(&format!("&X-Amz-Signature={signature}"));
         ask
@@ -129,7 +134,9 @@ impl Seed {
                 hex(&sha256(chunk))
             );
             self.signature = hex(&hmac(&self.key, to_sign.as_bytes()));
-            wire.extend_from_slice(format!("{:x};chunk-signature={}\r\n", chunk.len(), self.signature).as_bytes());
+            wire.extend_from_slice(
+                format!("{:x};chunk-signature={}\r\n", chunk.len(), self.signature).as_bytes(),
+            );
             wire.extend_from_slice(chunk);
             wire.extend_from_slice(b"\r\n");
         }
