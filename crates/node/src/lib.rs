@@ -1,1 +1,42 @@
-//! node (to come).
+//! The composition point: the only crate that knows every other, and, with the command line, the only one that reads files,
+//! flags and the environment. It composes and routes; what is decided is decided below.
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`config`] | flags, environment and file, into plain options |
+//! | [`keyfile`] | the sealed ring of master keys and its copies on the drives; `vault` keeps it while a node runs |
+//! | `drives` | which directory is which drive, and what to do with the one that is not what it should be |
+//! | `ground` `assemble` | directories and keys; then metadata, layout, stores, transport, data path |
+//! | `node` `status` `workers` | the running node: control, what is shown, background work |
+//! | [`server`] | a server's life: listeners, signals, orderly end |
+//! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
+//! | [`doctor`] [`recover`] [`restore`] | the capability probe; metadata from the log; keys from a backup |
+//! | `clock` `entropy` `pool` `handler` `credentials` | what the node lends to the crates below |
+
+mod admin;
+mod assemble;
+mod clock;
+pub mod config;
+pub mod control;
+mod credentials;
+pub mod doctor;
+mod drives;
+mod entropy;
+mod error;
+mod ground;
+mod handler;
+pub mod keyfile;
+mod node;
+mod pool;
+pub mod recover;
+pub mod remote;
+pub mod restore;
+#[cfg(test)]
+mod scratch;
+pub mod server;
+mod status;
+mod vault;
+mod workers;
+
+pub use drives::DriveError;
+pub use error::StartError;

@@ -1,0 +1,73 @@
+//! The operator token: configured, or made at every start and kept where only the server's user can read it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pangea_core::seam::{Entropy, random};
+
+use crate::config::Secret;
+use crate::keyfile::{KeyError, write_new_file};
+
+/// The file on a drive that holds a made token.
+pub const TOKEN_FILE_NAME: &str = "admin.token";
+const TOKEN_NEW_NAME: &str = "admin.token.new";
+
+/// See the module. Compared by hash, so that the time tells nothing.
+pub struct Token {
+    hash: blake3::Hash,
+    file: Option<PathBuf>,
+}
+
+impl Token {
+    /// The token that the configuration gave.
+    pub fn configured(token: &Secret) -> Self {
+        Self { hash: blake3::hash(token.expose().as_bytes()), file: None }
+    }
+
+    /// Draws a token and keeps it in `directory`.
+    pub fn draw(directory: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let token = hex(&random::<32>(entropy));
+        let (new, file) = (directory.join(TOKEN_NEW_NAME), directory.join(TOKEN_FILE_NAME));
+        match fs::remove_file(&new) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(KeyError::Io { doing: "remove", path: new, source });
+            }
+            _ => {}
+        }
+        write_new_file(&new, token.as_bytes())?;
+        fs::rename(&new, &file).map_err(|source| KeyError::Io { doing: "rename", path: new, source })?;
+        // The command line runs elsewhere: it needs the whole path.
+        let file = file.canonicalize().unwrap_or(file);
+        Ok(Self { hash: blake3::hash(token.as_bytes()), file: Some(file) })
+    }
+
+    /// Whether this is it.
+    pub fn accepts(&self, shown: Option<&str>) -> bool {
+        // `blake3::Hash` compares in constant time.
+        shown.is_some_and(|shown| blake3::hash(shown.as_bytes()) == self.hash)
+    }
+
+    /// Whether it was configured: then everything needs it.
+    pub fn is_configured(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Where a made token lies.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that lower-case or upper-case hex stands for.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}

@@ -1,0 +1,309 @@
+//! What operators can ask of a running node: one trait, plain types, whatever carries them.
+//!
+//! `admin` carries it over HTTP today; a remote protocol can carry it later. The types are the JSON that operators' scripts
+//! read, so fields are added and never renamed. Every list is bounded by what it lists.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+/// A boxed answer.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
+
+/// A node under control.
+pub trait Control: Send + Sync {
+    /// Everything worth knowing.
+    fn status(&self) -> Reply<'_, Status>;
+    /// Asks for a scrub that begins after now (behind a running one); answers with the number of its pass.
+    fn scrub(&self) -> Reply<'_, Pass>;
+    /// What became of a pass.
+    fn pass(&self, pass: u64) -> Reply<'_, PassReport>;
+    /// Makes a new master key, or seals the ring under another protector, and rewraps what hangs on it.
+    fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated>;
+    /// The key ring sealed by a passphrase: the bytes of a backup.
+    fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup>;
+}
+
+/// Why a node did not do what an operator asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ControlError {
+    /// The request cannot be carried out as it is.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// It was tried and failed; asking again is safe.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// Nobody answers, or not in our language (made by the caller's side).
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+    /// The node wants to know who asks (made by the caller's side).
+    Unauthorized {
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { why } | Self::Failed { why } | Self::Unreachable { why } | Self::Unauthorized { why } => {
+                f.write_str(why)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+/// The number of a scrub pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pass {
+    /// Counts up from 1 since the server started.
+    pub pass: u64,
+}
+
+/// What became of a pass.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PassReport {
+    /// Which one.
+    pub pass: u64,
+    /// Whether it is over.
+    pub finished: bool,
+    /// What was looked at so far, in the worker's unit.
+    pub done: u64,
+    /// How much there is, if known.
+    pub total: Option<u64>,
+    /// What it found, in words, when it is over.
+    pub report: Option<String>,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+/// How keys are rotated.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Rotation {
+    /// Makes a new generation (otherwise only the protector changes).
+    pub new_key: bool,
+    /// The new protector; `None`: the present one stays.
+    pub protector: Option<NewProtector>,
+}
+
+/// What shall protect the ring from now on.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewProtector {
+    /// Nothing but the file's mode.
+    None,
+    /// This passphrase.
+    Passphrase(String),
+    /// The bytes of a key file, in hex.
+    KeyFile(String),
+}
+
+impl fmt::Debug for NewProtector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Passphrase(_) => "Passphrase(..)",
+            Self::KeyFile(_) => "KeyFile(..)",
+        })
+    }
+}
+
+/// What a rotation did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The generation that seals now.
+    pub generation: u32,
+    /// What protects the ring now.
+    pub protector: String,
+    /// Bucket keys that were wrapped anew.
+    pub bucket_keys: u64,
+    /// Access keys whose secrets were sealed anew.
+    pub access_keys: u64,
+    /// Drives that have the new ring.
+    pub copies: u64,
+}
+
+/// A sealed key ring.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyBackup {
+    /// The bytes of the file, in hex.
+    pub hex: String,
+}
+
+/// Everything worth knowing of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node's id.
+    pub node: String,
+    /// Where S3 is served.
+    pub endpoint: String,
+    /// The region that signatures name.
+    pub region: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Whether requests are served.
+    pub ready: bool,
+    /// Whether every stripe has all its shards on drives that are here.
+    pub whole: bool,
+    /// Why not, in words.
+    pub not_whole_because: Vec<String>,
+    /// What an acknowledged write survives.
+    pub durability: String,
+    /// Where data goes.
+    pub layout: LayoutStatus,
+    /// What may be lost now.
+    pub survives: Survives,
+    /// The drives of the layout.
+    pub drives: Vec<DriveStatus>,
+    /// Stripes that are not whole.
+    pub stripes: StripeStatus,
+    /// The metadata.
+    pub metadata: MetadataStatus,
+    /// The master key.
+    pub keys: KeyStatus,
+    /// Background work.
+    pub workers: Vec<WorkerStatus>,
+    /// What the start and later work found and put right.
+    pub notes: Vec<String>,
+}
+
+/// Where data goes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LayoutStatus {
+    /// The layout epoch.
+    pub epoch: u32,
+    /// The code of new data, K+M.
+    pub code: String,
+    /// Shards that an acknowledged write has at least.
+    pub write_quorum: u8,
+    /// Partitions.
+    pub partitions: u32,
+}
+
+/// What may be lost now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Survives {
+    /// More drives that may go with everything still readable.
+    pub drives: u16,
+    /// The same in a sentence.
+    pub text: String,
+}
+
+/// One drive of the layout.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DriveStatus {
+    /// Its place in the layout.
+    pub slot: u16,
+    /// Its id.
+    pub drive: String,
+    /// Its directory.
+    pub path: String,
+    /// `ok`, `read-only`, `failed`, `full` or `missing`.
+    pub state: String,
+    /// Why it is not `ok`.
+    pub reason: Option<String>,
+    /// The drive that it replaced at this start, if it did.
+    pub replaced: Option<String>,
+    /// Bytes of the file system.
+    pub capacity_bytes: u64,
+    /// Bytes that it can still take.
+    pub available_bytes: u64,
+    /// Bytes of shards with their headers.
+    pub live_bytes: u64,
+    /// Bytes that compaction can give back.
+    pub garbage_bytes: u64,
+    /// Shards.
+    pub shards: u64,
+    /// Damaged records that were come across since the start.
+    pub damaged_records: u64,
+}
+
+/// Stripes that are not whole.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StripeStatus {
+    /// How many are known; `more` says if that is only the first page.
+    pub not_whole: u64,
+    /// Whether there are more.
+    pub more: bool,
+    /// How many stripes miss how many shards: (missing, stripes).
+    pub by_missing: Vec<(u8, u64)>,
+    /// Shards that lie on another drive than the layout says.
+    pub stand_ins: u64,
+}
+
+/// The metadata.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MetadataStatus {
+    /// The engine.
+    pub engine: String,
+    /// The meta generation.
+    pub generation: u64,
+    /// Requests applied since the cluster was made.
+    pub applied: u64,
+    /// The request that the newest snapshot ends with.
+    pub snapshot: u64,
+    /// Bytes of log that a recovery would replay.
+    pub log_bytes: u64,
+    /// The drives that the log is kept on.
+    pub log_drives: Vec<LogDrive>,
+}
+
+/// A drive of the metadata log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogDrive {
+    /// Where.
+    pub name: String,
+    /// Whether acknowledged commands are on it.
+    pub ok: bool,
+    /// What went wrong with it last.
+    pub last_error: Option<String>,
+}
+
+/// The master key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// `none`, `passphrase` or `key file`.
+    pub protector: String,
+    /// The generation that seals.
+    pub generation: u32,
+    /// Drives with a copy.
+    pub copies: u64,
+    /// What to know about it, in a sentence.
+    pub text: String,
+}
+
+/// One background worker.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does, in a few words.
+    pub about: String,
+    /// `waiting`, `running`, `off` or `stopped`.
+    pub state: String,
+    /// Passes that ended well since the start.
+    pub passes: u64,
+    /// What the running pass has looked at.
+    pub done: u64,
+    /// How much there is, if known.
+    pub total: Option<u64>,
+    /// Seconds until the next pass, while waiting for it.
+    pub next_seconds: Option<u64>,
+    /// What the last pass did, in words.
+    pub last_report: Option<String>,
+    /// Why the last pass failed, if it did.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,168 @@
+//! Access keys: sealed in the metadata, opened for the gateway, the root key made or taken over at the start.
+//!
+//! A stored secret is sealed by `keys::seal_small` under the credentials key of the row's master generation, with
+//! `pangea access key v1` and the key's id as associated data. What cannot be read denies.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use pangea_client::{Client, ClientError};
+use pangea_core::keys::{PURPOSE_CREDENTIALS, derive, open_small, seal_small};
+use pangea_core::meta::{AccessKeyRow, Command};
+use pangea_core::seam::{Clock as _, Entropy, random};
+use pangea_gateway::{Credentials, Lookup, Secret as S3Secret};
+
+use crate::clock::SystemClock;
+use crate::config::{RootKey, Secret};
+
+/// Access keys whose opened secrets are kept at hand.
+const CACHED_MAX: usize = 1024;
+const ID_CHARS: usize = 20;
+const SECRET_CHARS: usize = 40;
+/// Letters and digits: S3 clients and shells take them all without quoting.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AB";
+const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const ROOT_DESCRIPTION: &str = "root";
+
+/// The gateway's view of the access keys.
+pub(crate) struct AccessKeys {
+    client: Client,
+    opened: Mutex<BTreeMap<String, (Secret, bool)>>,
+}
+
+impl AccessKeys {
+    /// Over the metadata that the client uses.
+    pub(crate) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self { client, opened: Mutex::default() })
+    }
+
+    /// Makes what was changed take effect.
+    pub(crate) fn forget(&self) {
+        self.opened.lock().expect("a map does not panic").clear();
+    }
+
+    async fn open(&self, id: &str) -> Result<Option<(Secret, bool)>, ClientError> {
+        if let Some(found) = self.opened.lock().expect("a map does not panic").get(id) {
+            return Ok(Some(found.clone()));
+        }
+        let Some(row) = self.client.meta().access_key(id).await.map_err(ClientError::Meta)? else {
+            return Ok(None);
+        };
+        let opened = (unseal(&self.client, id, &row)?, row.root);
+        let mut cached = self.opened.lock().expect("a map does not panic");
+        if cached.len() >= CACHED_MAX {
+            cached.clear();
+        }
+        cached.insert(id.to_owned(), opened.clone());
+        Ok(Some(opened))
+    }
+}
+
+impl Credentials for AccessKeys {
+    fn secret<'a>(&'a self, access_key: &'a str) -> Lookup<'a> {
+        Box::pin(async move {
+            let found = self.open(access_key).await?;
+            Ok(found.map(|(secret, root)| S3Secret::new(secret.expose().to_owned(), root)))
+        })
+    }
+}
+
+/// A root key as it is announced.
+pub(crate) struct Root {
+    /// Its id.
+    pub id: String,
+    /// Its secret, if it was made now.
+    pub made: Option<Secret>,
+}
+
+/// Sees to it that there is exactly one root key: the given one, or the stored one, or a new one.
+pub(crate) async fn ensure_root(
+    client: &Client,
+    given: Option<&RootKey>,
+    clock: &SystemClock,
+    entropy: &dyn Entropy,
+) -> Result<Root, ClientError> {
+    let stored = client.meta().access_keys().await.map_err(ClientError::Meta)?;
+    let mut roots = stored.into_iter().filter(|(_, row)| row.root).peekable();
+    let Some(given) = given else {
+        if let Some((id, _)) = roots.peek() {
+            return Ok(Root { id: id.clone(), made: None });
+        }
+        let root = RootKey { id: draw(entropy, ID_ALPHABET, ID_CHARS), secret: Secret::new(draw(entropy, ALPHABET, SECRET_CHARS)) };
+        put_root(client, &root, clock, entropy).await?;
+        return Ok(Root { id: root.id, made: Some(root.secret) });
+    };
+    let mut known = false;
+    for (id, row) in roots {
+        // One that cannot be opened any more is replaced like any other.
+        if id == given.id && unseal(client, &id, &row).is_ok_and(|secret| secret == given.secret) {
+            known = true;
+        } else if id != given.id {
+            client.command(Command::DeleteAccessKey { id }).await?;
+        }
+    }
+    if !known {
+        put_root(client, given, clock, entropy).await?;
+    }
+    Ok(Root { id: given.id.clone(), made: None })
+}
+
+async fn put_root(
+    client: &Client,
+    root: &RootKey,
+    clock: &SystemClock,
+    entropy: &dyn Entropy,
+) -> Result<(), ClientError> {
+    let row = AccessKeyRow {
+        sealed_secret: Vec::new(),
+        master_generation: 0,
+        created_ms: clock.wall_ms(),
+        description: ROOT_DESCRIPTION.into(),
+        root: true,
+        grants: Vec::new(),
+    };
+    let row = seal(client, &root.id, &root.secret, row, entropy);
+    client.command(Command::PutAccessKey { id: root.id.clone(), row }).await.map(drop)
+}
+
+/// The row with the secret sealed under the newest master key.
+fn seal(client: &Client, id: &str, secret: &Secret, row: AccessKeyRow, entropy: &dyn Entropy) -> AccessKeyRow {
+    let (master_generation, master) = client.keys().newest();
+    let key = derive(PURPOSE_CREDENTIALS, &master);
+    let sealed_secret = seal_small(&key, random(entropy), &aad(id), secret.expose().as_bytes());
+    AccessKeyRow { sealed_secret, master_generation, ..row }
+}
+
+fn unseal(client: &Client, id: &str, row: &AccessKeyRow) -> Result<Secret, ClientError> {
+    let damaged = |what: &str| ClientError::Damaged { what: format!("access key {id}: {what}") };
+    let master = client.keys().master(row.master_generation);
+    let master = master.ok_or_else(|| damaged("the master key that sealed it is not in the ring"))?;
+    let key = derive(PURPOSE_CREDENTIALS, &master);
+    let plain = open_small(&key, &aad(id), &row.sealed_secret).map_err(|_| damaged("its secret does not open"))?;
+    String::from_utf8(plain).map(Secret::new).map_err(|_| damaged("its secret is not text"))
+}
+
+/// Seals anew every secret that an older master key sealed. Can be repeated and resumed at any point.
+pub(crate) async fn reseal(client: &Client, entropy: &dyn Entropy) -> Result<u64, ClientError> {
+    let newest = client.keys().newest().0;
+    let mut resealed = 0;
+    for (id, row) in client.meta().access_keys().await.map_err(ClientError::Meta)? {
+        if row.master_generation < newest {
+            let secret = unseal(client, &id, &row)?;
+            let row = seal(client, &id, &secret, row, entropy);
+            client.command(Command::PutAccessKey { id, row }).await?;
+            resealed += 1;
+        }
+    }
+    Ok(resealed)
+}
+
+fn aad(id: &str) -> Vec<u8> {
+    [b"pangea access key v1".as_slice(), id.as_bytes()].concat()
+}
+
+/// Random text. Alphabets have a power of two of letters, so every letter is taken by whole bits (two stand twice in the
+/// longer one: 40 characters keep more than 235 bits).
+fn draw(entropy: &dyn Entropy, alphabet: &[u8], chars: usize) -> String {
+    (0..chars).map(|_| char::from(alphabet[usize::from(random::<1>(entropy)[0]) % alphabet.len()])).collect()
+}

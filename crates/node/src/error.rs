@@ -1,0 +1,107 @@
+//! Why a server does not start: each with what it is, what to do, and the exit code that scripts can tell it by.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use pangea_client::ClientError;
+use pangea_meta::MetaError;
+
+use crate::config::ConfigError;
+use crate::drives::DriveError;
+use crate::keyfile::KeyError;
+
+/// See the module.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration.
+    Config(ConfigError),
+    /// The drives.
+    Drive(DriveError),
+    /// The master key.
+    Key(KeyError),
+    /// The metadata engine.
+    Meta(MetaError),
+    /// The data path, while the node was put together.
+    Client(ClientError),
+    /// An address cannot be listened on.
+    Bind {
+        /// What for: `S3` or `operators`.
+        purpose: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refused something that every process may have.
+    System {
+        /// What.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Drive(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+            Self::Meta(error) => write!(f, "the metadata cannot be opened: {error}"),
+            Self::Client(error) => write!(f, "the node cannot be put together: {error}"),
+            Self::Bind { purpose, address, source } => {
+                write!(f, "cannot listen on {address} for {purpose}: {source}")
+            }
+            Self::System { doing, source } => write!(f, "{doing}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Drive(error) => Some(error),
+            Self::Key(error) => Some(error),
+            Self::Meta(error) => Some(error),
+            Self::Client(error) => Some(error),
+            Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
+        }
+    }
+}
+
+impl StartError {
+    /// What to do about it, in one line.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Config(error) => error.advice(),
+            Self::Drive(error) => error.advice().into(),
+            Self::Key(error) => error.advice().into(),
+            Self::Meta(MetaError::NewerFormat { .. }) => "start it with the newer pangea that wrote it".into(),
+            Self::Meta(MetaError::Stale { .. }) => {
+                "name all directories of the cluster: a newer copy of the metadata is on one that is missing".into()
+            }
+            Self::Meta(_) => "name all directories of the cluster; `pangea recover DIR...` says more".into(),
+            Self::Client(_) => "look at the log above; `pangea recover DIR...` says more".into(),
+            Self::Bind { purpose, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                let flag = if *purpose == "S3" { "--listen" } else { "--admin-listen" };
+                format!("stop whatever listens there, or choose another address with {flag} HOST:PORT")
+            }
+            Self::Bind { .. } => "choose an address of this machine that this user may listen on".into(),
+            Self::System { .. } => "check the limits of this process (ulimit -a) and the kernel log".into(),
+        }
+    }
+
+    /// The exit code: 2 configuration, 3 drives, 4 keys, 5 metadata, 6 addresses, 1 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Drive(_) => 3,
+            Self::Key(_) => 4,
+            Self::Meta(_) => 5,
+            Self::Bind { .. } => 6,
+            Self::Client(_) | Self::System { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The ground that a node stands on: its directories, the cluster they belong to, and the unsealed master keys.
+//!
+//! Decides between a first start and a later one: without a key file anywhere, only directories in which nothing was ever
+//! stored make a new cluster; everything else is a lost key, and an error.
+
+use std::path::{Path, PathBuf};
+
+use pangea_core::chunk::Code;
+use pangea_core::id::{ClusterId, DriveId, NodeId};
+use pangea_core::seam::{Clock as _, random};
+
+use crate::clock::SystemClock;
+use crate::config::Options;
+use crate::drives::{self, Action, Directory, DriveError, Found, Plan, is_untouched, look, plan};
+use crate::entropy::SystemEntropy;
+use crate::error::StartError;
+use crate::keyfile::{Copies, CopyState, KeyError, Protector, Ring, Unlock, read_copies, write_copies};
+
+/// Copies of the key on a machine with few drives.
+const KEY_COPIES_MIN: usize = 3;
+
+/// See the module.
+pub(crate) struct Ground {
+    pub directories: Vec<Directory>,
+    pub ring: Ring,
+    pub unlock: Unlock,
+    pub protector: Protector,
+    /// Whether this start made the cluster.
+    pub first: bool,
+    /// What was put right, in words.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the directories and unseals the keys, or makes a new cluster.
+pub(crate) fn prepare(options: &Options, clock: &SystemClock) -> Result<Ground, StartError> {
+    let unlock = Unlock::read(&options.unseal).map_err(StartError::Key)?;
+    let directories = look(&options.drives).map_err(StartError::Drive)?;
+    let usable: Vec<PathBuf> =
+        directories.iter().filter(|d| d.disk.is_some()).map(|d| d.path.clone()).collect();
+    match read_copies(&usable, &unlock) {
+        Ok(copies) => Ok(known(directories, copies, unlock)),
+        Err(KeyError::NoCopy { found }) if found.is_empty() => {
+            if let Some(unusable) = directories.iter().find(|d| matches!(d.found, Found::Unusable(_))) {
+                return Err(StartError::Drive(unusable.disk().map(drop).expect_err("it has none")));
+            }
+            if !directories.iter().all(is_untouched) {
+                return Err(StartError::Key(KeyError::NoCopy { found }));
+            }
+            make(directories, unlock, options.erasure, clock)
+        }
+        Err(error) => Err(StartError::Key(error)),
+    }
+}
+
+fn known(directories: Vec<Directory>, copies: Copies, unlock: Unlock) -> Ground {
+    let mut notes = Vec::new();
+    if copies.head.protector == Protector::None && unlock != Unlock::Nothing {
+        let given = unlock.protector().name();
+        notes.push(format!("a {given} was given, but the master key is not sealed by it: see `pangea keys rotate`"));
+    }
+    Ground { directories, ring: copies.ring, unlock, protector: copies.head.protector, first: false, notes }
+}
+
+/// A new cluster, or the rest of one whose first start was cut short: superblocks, then keys.
+fn make(
+    mut directories: Vec<Directory>,
+    unlock: Unlock,
+    chosen: Option<Code>,
+    clock: &SystemClock,
+) -> Result<Ground, StartError> {
+    let begun = directories.iter().find_map(|directory| match &directory.found {
+        Found::Formatted(identity) => Some(identity.cluster),
+        _ => None,
+    });
+    let cluster = begun.unwrap_or_else(|| ClusterId(random(&SystemEntropy)));
+    for directory in &mut directories {
+        directory.ensure().map_err(StartError::Drive)?;
+    }
+    let plan = seat(cluster, None, &directories).map_err(StartError::Drive)?;
+    for seat in &plan.seats {
+        let directory = &mut directories[seat.directory];
+        directory.settle(&seat.action, clock.wall_ms()).map_err(StartError::Drive)?;
+    }
+    let ring = Ring::draw(cluster, clock.wall_ms(), &SystemEntropy);
+    let bytes = ring.seal(&unlock, &SystemEntropy).map_err(StartError::Key)?;
+    let code = chosen.unwrap_or_else(|| Code::default_for(directories.len()));
+    let keepers: Vec<PathBuf> = key_drives(&directories, &plan, code);
+    write_copies(keepers.iter().map(PathBuf::as_path), &bytes).map_err(StartError::Key)?;
+    let protector = unlock.protector();
+    Ok(Ground { directories, ring, unlock, protector, first: true, notes: Vec::new() })
+}
+
+/// Decides which directory takes which slot.
+pub(crate) fn seat(
+    cluster: ClusterId,
+    layout: Option<&pangea_core::layout::Layout>,
+    directories: &[Directory],
+) -> Result<Plan, DriveError> {
+    let found: Vec<(&Path, &Found)> = directories.iter().map(|d| (d.path.as_path(), &d.found)).collect();
+    plan(cluster, layout, &found, &mut || DriveId(random(&SystemEntropy)))
+}
+
+/// The drives that keep the key: m+1 of them, at least three if there are as many, and whoever has a copy already, so
+/// that none stays behind under an old protector.
+pub(crate) fn key_drives(directories: &[Directory], plan: &Plan, code: Code) -> Vec<PathBuf> {
+    let wanted = KEY_COPIES_MIN.max(usize::from(code.m()) + 1);
+    let paths = plan.seats.iter().map(|seat| &directories[seat.directory].path).enumerate();
+    let has_copy = |path: &Path| path.join(crate::keyfile::KEY_FILE_NAME).exists();
+    paths.filter(|(at, path)| *at < wanted || has_copy(path)).map(|(_, path)| path.clone()).collect()
+}
+
+impl Ground {
+    /// Writes the key to every drive that should keep it and does not. What fails is a note: the other copies are there.
+    pub(crate) fn heal_keys(&mut self, keepers: &[PathBuf]) -> Result<(), StartError> {
+        let copies = read_copies(keepers, &self.unlock);
+        let (bytes, bad) = match copies {
+            Ok(copies) if copies.ring.sequence == self.ring.sequence => {
+                let state = |(path, state): &(PathBuf, CopyState)| match state {
+                    CopyState::Current => None,
+                    CopyState::Missing => Some((path.clone(), "it had none".to_owned())),
+                    CopyState::Stale => Some((path.clone(), "it had an older one".to_owned())),
+                    CopyState::Bad(why) => Some((path.clone(), why.clone())),
+                };
+                let bad: Vec<_> = copies.states.iter().filter_map(state).collect();
+                (copies.bytes, bad)
+            }
+            // The copies that were read lie on drives that keep none any more, or were moved aside as damaged.
+            _ => {
+                let bytes = self.ring.seal(&self.sealing(), &SystemEntropy).map_err(StartError::Key)?;
+                (bytes, keepers.iter().map(|path| (path.clone(), "it had none".to_owned())).collect())
+            }
+        };
+        let mut written = keepers.len() - bad.len();
+        for (path, why) in bad {
+            match write_copies([path.as_path()].into_iter(), &bytes) {
+                Ok(()) => {
+                    written += 1;
+                    self.notes.push(format!("the key was copied to {} again: {why}", path.display()));
+                }
+                Err(error) if written > 0 => self.notes.push(format!("no copy of the key: {error}")),
+                Err(error) => return Err(StartError::Key(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What seals the ring now: nothing, if the file is in the clear whatever was given.
+    fn sealing(&self) -> Unlock {
+        if self.protector == Protector::None { Unlock::Nothing } else { self.unlock.clone() }
+    }
+
+    /// The node's id. (Until nodes have keys of their own it is derived from the cluster's id.)
+    pub(crate) fn node_id(&self) -> NodeId {
+        NodeId(blake3::derive_key("pangea 2026-11 v1 only node of a cluster", &self.ring.cluster.0))
+    }
+
+    /// The newest meta generation that any superblock knows.
+    pub(crate) fn known_generation(&self) -> u64 {
+        self.directories.iter().map(|directory| directory.meta_generation).max().unwrap_or(0)
+    }
+
+    /// Makes every seat the drive that it shall be.
+    pub(crate) fn settle(&mut self, plan: &Plan, now_ms: u64) -> Result<(), StartError> {
+        for seat in &plan.seats {
+            let directory = &mut self.directories[seat.directory];
+            let path = directory.path.display().to_string();
+            let moved = directory.settle(&seat.action, now_ms).map_err(StartError::Drive)?;
+            let slot = seat.slot().0;
+            match (&seat.action, seat.replaces) {
+                (Action::Open(_), _) => {}
+                (Action::Adopt(_), _) => {
+                    self.notes.push(format!("{path}: its superblock was damaged and was rebuilt (slot {slot})"));
+                }
+                (Action::Format(new), Some(old)) => self.notes.push(format!(
+                    "{path}: drive {} replaces drive {old} in slot {slot} and is being refilled",
+                    new.drive
+                )),
+                (Action::Format(new), None) if !self.first => {
+                    self.notes.push(format!("{path}: new drive {} in slot {slot}", new.drive));
+                }
+                (Action::Format(_), None) => {}
+            }
+            if let Some(moved) = moved {
+                self.notes.push(format!("{path}: damaged files were moved to {}", moved.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories that a plan seats, with their weights.
+    pub(crate) fn weights(&self) -> Vec<(&Path, u32)> {
+        self.directories.iter().map(|d| (d.path.as_path(), d.weight())).collect()
+    }
+
+    /// The directories that the metadata log is kept on: those that have it, filled up to `wanted`.
+    pub(crate) fn meta_drives(&self, wanted: usize) -> Vec<usize> {
+        let formatted = |at: &usize| matches!(self.directories[*at].found, Found::Formatted(_));
+        let has = |at: &usize| self.directories[*at].disk.is_some() && drives::has_meta(&self.directories[*at].path);
+        let all = 0..self.directories.len();
+        let mut chosen: Vec<usize> = all.clone().filter(has).collect();
+        let missing = wanted.saturating_sub(chosen.len());
+        let fillers: Vec<usize> =
+            all.filter(|at| !chosen.contains(at)).filter(formatted).take(missing).collect();
+        chosen.extend(fillers);
+        chosen.sort_unstable();
+        chosen
+    }
+}

@@ -1,0 +1,187 @@
+//! A running node: its parts under one [`Control`], its background work, and its orderly end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pangea_client::Client;
+use pangea_core::id::{ClusterId, NodeId};
+use pangea_core::seam::{Clock as _, MonoUs};
+use pangea_store::port::ShardStore;
+use pangea_transport::{Loopback, Transport as _};
+
+use crate::assemble::{Assembly, Mounted};
+use crate::clock::SystemClock;
+use crate::config::Options;
+use crate::control::{
+    Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status,
+};
+use crate::credentials::AccessKeys;
+use crate::drives::Absent;
+use crate::error::StartError;
+use crate::status::SurvivalCache;
+use crate::vault::Vault;
+use crate::workers::jobs::{self, REFILL_SETTING, ScrubParts};
+use crate::workers::{Worker, Workers};
+
+/// The first look at the stripes that are not whole.
+const COMPLETE_AFTER: Duration = Duration::from_secs(1);
+/// The first look for a scrub that is due, and for older keys that a rotation left.
+const SCRUB_AFTER: Duration = Duration::from_secs(60);
+/// A node that stays up so long looks for what its predecessor left behind.
+const UPKEEP_AFTER: Duration = Duration::from_secs(30);
+const ORPHANS_AFTER: Duration = Duration::from_secs(3600);
+
+/// See the module.
+pub(crate) struct Node {
+    pub(crate) options: Options,
+    pub(crate) cluster: ClusterId,
+    pub(crate) id: NodeId,
+    pub(crate) clock: Arc<SystemClock>,
+    pub(crate) started_us: MonoUs,
+    pub(crate) client: Client,
+    pub(crate) mounted: Vec<Mounted>,
+    pub(crate) absent: Vec<Absent>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) access_keys: Arc<AccessKeys>,
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) refill: Arc<AtomicBool>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) survival: Mutex<Option<SurvivalCache>>,
+    pub(crate) workers: Workers,
+    transport: Arc<Loopback>,
+    scrub: Arc<Worker>,
+    scrub_asked: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// Takes over what was assembled and starts the background work.
+    pub(crate) async fn start(
+        assembly: Assembly,
+        options: Options,
+        clock: Arc<SystemClock>,
+    ) -> Result<Self, StartError> {
+        let Assembly { ground, key_drives, mounted, absent, client, transport, refill } = assembly;
+        let (cluster, id) = (ground.ring.cluster, ground.node_id());
+        let vault = Vault::new(ground.ring, ground.unlock, ground.protector, key_drives, clock.clone());
+        let refill = Arc::new(AtomicBool::new(remember_refill(&client, refill).await?));
+        let scrub_asked = Arc::new(AtomicBool::new(false));
+        let scrub = Worker::new("scrub", "reads every shard and mends what is wrong", clock.clone());
+        let mut node = Self {
+            access_keys: AccessKeys::new(client.clone()),
+            vault: Arc::new(vault),
+            started_us: clock.mono_us(),
+            ready: Arc::new(AtomicBool::new(false)),
+            notes: ground.notes,
+            survival: Mutex::default(),
+            workers: Workers::new(),
+            options,
+            cluster,
+            id,
+            clock,
+            client,
+            mounted,
+            absent,
+            refill,
+            transport,
+            scrub,
+            scrub_asked,
+        };
+        node.start_workers();
+        Ok(node)
+    }
+
+    fn start_workers(&mut self) {
+        let client = || self.client.clone();
+        let worker = |name, about| Worker::new(name, about, self.clock.clone());
+        let scrub = jobs::scrub(ScrubParts {
+            client: client(),
+            clock: self.clock.clone(),
+            days: self.options.scrub_days,
+            refill: self.refill.clone(),
+            asked: self.scrub_asked.clone(),
+        });
+        let scrub_after =
+            if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
+        let stores: Vec<Arc<dyn ShardStore>> = self.mounted.iter().map(|drive| drive.store.clone()).collect();
+        let completion = worker("completion", "completes stripes that are not whole");
+        let garbage = worker("garbage", "frees what nothing refers to any more");
+        let compaction = worker("compaction", "gives the space of deleted shards back");
+        let orphans = worker("orphans", "deletes shards of writes that were never finished");
+        let expiry = worker("expiry", "forgets kept outcomes and leases after a day");
+        let rewrap = worker("key-rewrapping", "wraps under the newest master key what an older one wrapped");
+        let all = [
+            (completion, COMPLETE_AFTER, jobs::completion(client())),
+            (self.scrub.clone(), scrub_after, scrub),
+            (garbage, UPKEEP_AFTER, jobs::garbage(client())),
+            (compaction, UPKEEP_AFTER, jobs::compaction(stores)),
+            (orphans, ORPHANS_AFTER, jobs::orphans(client())),
+            (expiry, UPKEEP_AFTER, jobs::expiry(client())),
+            (rewrap, SCRUB_AFTER, jobs::rewrap(client(), self.vault.clone())),
+        ];
+        for (worker, first, job) in all {
+            self.workers.add(worker, first, job);
+        }
+    }
+
+    /// Ends it: background work first, then the drives, each with a checkpoint. What fails is in the log; nothing
+    /// acknowledged is lost either way.
+    pub(crate) async fn stop(&self) {
+        self.workers.stop().await;
+        for drive in &self.mounted {
+            if let Err(error) = drive.store.shutdown().await {
+                tracing::warn!(drive = %drive.path.display(), %error, "the drive was not closed cleanly");
+            }
+        }
+        self.transport.close();
+    }
+
+    /// The directory that the operator token is kept in.
+    pub(crate) fn home(&self) -> Option<&PathBuf> {
+        self.mounted.first().map(|drive| &drive.path)
+    }
+}
+
+/// Whether a drive is to be refilled: because of this start, or of an earlier one that did not come to it.
+async fn remember_refill(client: &Client, refill: bool) -> Result<bool, StartError> {
+    if refill {
+        let failed = |why| StartError::Meta(pangea_meta::MetaError::Unavailable { why });
+        jobs::set(client, REFILL_SETTING, vec![1]).await.map_err(failed)?;
+        return Ok(true);
+    }
+    let setting = client.meta().setting(REFILL_SETTING).await.map_err(StartError::Meta)?;
+    Ok(setting.is_some_and(|(_, bytes)| bytes == [1]))
+}
+
+impl Control for Node {
+    fn status(&self) -> Reply<'_, Status> {
+        Box::pin(self.report())
+    }
+
+    fn scrub(&self) -> Reply<'_, Pass> {
+        Box::pin(async {
+            self.scrub_asked.store(true, Ordering::Release);
+            Ok(Pass { pass: self.scrub.request() })
+        })
+    }
+
+    fn pass(&self, pass: u64) -> Reply<'_, PassReport> {
+        let why = || format!("there was no scrub {pass} since the server started");
+        let report = self.scrub.report(pass).ok_or_else(|| ControlError::Refused { why: why() });
+        Box::pin(std::future::ready(report))
+    }
+
+    fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated> {
+        Box::pin(async move {
+            let rotated = self.vault.rotate(&self.client, rotation).await;
+            self.access_keys.forget();
+            rotated
+        })
+    }
+
+    fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {
+        Box::pin(self.vault.back_up(passphrase))
+    }
+}

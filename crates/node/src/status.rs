@@ -1,0 +1,212 @@
+//! What is known of a node: the answer to `status`, and the same as Prometheus text.
+//!
+//! Collects, computes what is survived now, and says in words why something is not as it should be. Changes nothing.
+
+mod metrics;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pangea_core::layout::{Layout, Role};
+use pangea_core::meta::TodoRow;
+use pangea_core::seam::Clock as _;
+use pangea_meta::PAGE_ROWS_MAX;
+use pangea_store::port::{StoreStatus, Stopped};
+
+use crate::assemble::Mounted;
+use crate::control::{
+    ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, Survives,
+};
+use crate::node::Node;
+
+pub(crate) use metrics::render;
+
+/// A drive with less room than this takes no large shard any more.
+const FULL_BYTES: u64 = 16 << 20;
+
+/// What was computed last, and of what: it walks every partition.
+pub(crate) struct SurvivalCache {
+    epoch: u32,
+    present: BTreeSet<u16>,
+    losable: u8,
+    drives: u16,
+}
+
+impl Node {
+    /// Everything worth knowing.
+    pub(crate) async fn report(&self) -> Result<Status, ControlError> {
+        let failed = |error: pangea_meta::MetaError| ControlError::Failed { why: error.to_string() };
+        let layout = self.client.layout();
+        let meta = self.client.meta();
+        let todos = meta.todos(None, PAGE_ROWS_MAX).await.map_err(failed)?;
+        let rows: Vec<&TodoRow> = todos.iter().map(|(_, todo)| todo).collect();
+        let stripes = stripes(&rows);
+        let mut drives = Vec::new();
+        for drive in layout.drives.iter().filter(|drive| drive.role != Role::Gone) {
+            drives.push(self.drive(drive).await);
+        }
+        let metadata = metadata(&meta.status().await.map_err(failed)?);
+        let not_whole_because = self.not_whole(&stripes, &drives);
+        let survives = self.survives(&layout, &stripes);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.cluster.to_string(),
+            node: self.id.to_string(),
+            endpoint: format!("http://{}", self.options.listen),
+            region: self.options.region.clone(),
+            uptime_seconds: self.clock.mono_us().saturating_sub(self.started_us) / 1_000_000,
+            ready: self.ready.load(std::sync::atomic::Ordering::Acquire),
+            whole: not_whole_because.is_empty(),
+            not_whole_because,
+            durability: "an acknowledged write survives power loss: every shard and the metadata log are synced first"
+                .to_owned(),
+            layout: LayoutStatus {
+                epoch: layout.epoch,
+                code: layout.code.to_string(),
+                write_quorum: layout.code.write_quorum(),
+                partitions: layout.partitions(),
+            },
+            survives,
+            drives,
+            stripes,
+            metadata,
+            keys: self.vault.status().await,
+            workers: self.workers.status(),
+            notes: self.notes.clone(),
+        })
+    }
+
+    async fn drive(&self, drive: &pangea_core::layout::LayoutDrive) -> DriveStatus {
+        let mounted = self.mounted.iter().find(|mounted| mounted.slot == drive.slot.0);
+        let mut status = DriveStatus {
+            slot: drive.slot.0,
+            drive: drive.drive.to_string(),
+            path: drive.path.clone(),
+            state: "missing".to_owned(),
+            reason: None,
+            replaced: None,
+            capacity_bytes: 0,
+            available_bytes: 0,
+            live_bytes: 0,
+            garbage_bytes: 0,
+            shards: 0,
+            damaged_records: 0,
+        };
+        match mounted {
+            Some(mounted) => fill(&mut status, mounted).await,
+            None => {
+                let absent = self.absent.iter().find(|absent| absent.slot == drive.slot);
+                status.reason = absent.map(|absent| absent.why.clone());
+            }
+        }
+        status
+    }
+
+    fn not_whole(&self, stripes: &StripeStatus, drives: &[DriveStatus]) -> Vec<String> {
+        let mut why = Vec::new();
+        if stripes.not_whole > 0 {
+            let least = if stripes.more { "at least " } else { "" };
+            why.push(format!("{least}{} stripes lack shards at their places", stripes.not_whole));
+        }
+        if self.refill.load(std::sync::atomic::Ordering::Acquire) {
+            why.push("a drive is being refilled: the scrub that does it has not gone through yet".to_owned());
+        }
+        let missing: Vec<String> =
+            drives.iter().filter(|d| d.state == "missing").map(|d| format!("slot {} ({})", d.slot, d.path)).collect();
+        if !missing.is_empty() {
+            why.push(format!("drives are missing: {}", missing.join(", ")));
+        }
+        why
+    }
+
+    /// What may be lost now, computed from the placements and from the stripes that are known to lack shards.
+    fn survives(&self, layout: &Layout, stripes: &StripeStatus) -> Survives {
+        let code = layout.code;
+        let present: BTreeSet<u16> = self.mounted.iter().map(|drive| drive.slot).collect();
+        // A missing drive's shards are counted by the placement already.
+        let whole_layout = layout.drives.iter().all(|d| d.role == Role::Gone || present.contains(&d.slot.0));
+        let worst = stripes.by_missing.iter().map(|(missing, _)| *missing).max().unwrap_or(0);
+        let losable = if whole_layout { code.m().saturating_sub(worst) } else { code.m() };
+        let drives = self.survived_drives(layout, present, losable);
+        let text = match (code.m(), drives) {
+            (0, _) => "verification only: losing a drive loses data".to_owned(),
+            (_, 0) => "nothing more may be lost now: losing one more drive may lose data".to_owned(),
+            (_, 1) => "any one drive may be lost: everything stays readable".to_owned(),
+            (_, n) => format!("any {n} drives may be lost: everything stays readable"),
+        };
+        Survives { drives, text }
+    }
+
+    fn survived_drives(&self, layout: &Layout, present: BTreeSet<u16>, losable: u8) -> u16 {
+        let mut cache = self.survival.lock().expect("no code panics while it holds the cache");
+        if let Some(known) = cache.as_ref()
+            && (known.epoch, known.losable) == (layout.epoch, losable)
+            && known.present == present
+        {
+            return known.drives;
+        }
+        let drives = layout.survival(layout.code, losable, |slot| present.contains(&slot.0)).drives;
+        *cache = Some(SurvivalCache { epoch: layout.epoch, present, losable, drives });
+        drives
+    }
+}
+
+async fn fill(status: &mut DriveStatus, mounted: &Mounted) {
+    status.path = mounted.path.display().to_string();
+    status.replaced = mounted.replaces.map(|drive| drive.to_string());
+    match mounted.store.status().await {
+        Ok(store) => fill_from(status, &store),
+        Err(error) => (status.state, status.reason) = ("failed".to_owned(), Some(error.to_string())),
+    }
+}
+
+fn fill_from(status: &mut DriveStatus, store: &StoreStatus) {
+    let (state, reason) = match (&store.stopped, &store.last_fault) {
+        (Some(Stopped::ReadOnly), _) => ("read-only", Some("the medium is read-only".to_owned())),
+        (Some(Stopped::Failed(fault)), _) => ("failed", Some(format!("takes no writes after {fault}"))),
+        (None, _) if store.available_bytes < FULL_BYTES => ("full", None),
+        (None, Some(fault)) => ("ok", Some(format!("an error was survived: {fault}"))),
+        (None, None) => ("ok", None),
+    };
+    status.state = state.to_owned();
+    status.reason = reason;
+    status.capacity_bytes = store.capacity_bytes;
+    status.available_bytes = store.available_bytes;
+    status.live_bytes = store.live_bytes;
+    status.garbage_bytes = store.garbage_bytes;
+    status.shards = store.shards;
+    status.damaged_records = store.damaged_records;
+}
+
+fn stripes(todos: &[&TodoRow]) -> StripeStatus {
+    let mut by_missing: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut stand_ins = 0;
+    for todo in todos {
+        // A shard that a stand-in keeps is not missing, only away from home.
+        let kept = |index: &u8| todo.stand_ins.iter().any(|(kept, _)| kept == index);
+        let missing = todo.missing.iter().filter(|index| !kept(index)).count();
+        *by_missing.entry(u8::try_from(missing).unwrap_or(u8::MAX)).or_default() += 1;
+        stand_ins += todo.stand_ins.len() as u64;
+    }
+    StripeStatus {
+        not_whole: todos.len() as u64,
+        more: todos.len() >= PAGE_ROWS_MAX,
+        by_missing: by_missing.into_iter().collect(),
+        stand_ins,
+    }
+}
+
+fn metadata(status: &pangea_meta::MetaStatus) -> MetadataStatus {
+    let drive = |drive: &pangea_meta::LogDriveStatus| LogDrive {
+        name: drive.name.clone(),
+        ok: drive.ok,
+        last_error: drive.last_error.clone(),
+    };
+    MetadataStatus {
+        engine: status.engine.to_owned(),
+        generation: status.generation,
+        applied: status.applied_seq,
+        snapshot: status.snapshot_seq,
+        log_bytes: status.log_bytes,
+        log_drives: status.log_drives.iter().map(drive).collect(),
+    }
+}
