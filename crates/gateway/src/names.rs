@@ -41,9 +41,12 @@ pub(crate) fn version(text: Option<&str>) -> S3Result<VersionSelector> {
     match text {
         None => Ok(VersionSelector::Current),
         Some("null") => Ok(VersionSelector::Null),
-        Some(text) => VersionId::parse(text).map(VersionSelector::Id).ok_or_else(|| {
-            s3_error!(InvalidArgument, "Invalid version id specified: use one from a listing.")
-        }),
+        // The zero id is never drawn: inside, it stands for the null version, which clients must call by that name.
+        Some(text) => {
+            VersionId::parse(text).filter(|id| *id != VersionId::ZERO).map(VersionSelector::Id).ok_or_else(
+                || s3_error!(InvalidArgument, "Invalid version id specified: use one from a listing."),
+            )
+        }
     }
 }
 
@@ -116,6 +119,8 @@ mod tests {
         assert_eq!(version(None).ok(), Some(VersionSelector::Current));
         assert_eq!(version(Some("null")).ok(), Some(VersionSelector::Null));
         assert_eq!(version(Some(&id.to_string())).ok(), Some(VersionSelector::Id(id)));
+        let zero = VersionId::ZERO.to_string();
+        assert!(version(Some(&zero)).is_err());
         for bad in ["", "NULL", "0", "zz", "../x"] {
             assert_eq!(
                 version(Some(bad)).map_err(|e| e.code().as_str().to_owned()),
