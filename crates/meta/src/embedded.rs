@@ -8,6 +8,7 @@
 mod pool;
 mod queue;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 use futures_channel::oneshot;
 use pangea_core::meta::{Outcome, Request};
 
-use crate::engine::{Engine, Options, REQUEST_BYTES_MAX, SnapshotTask};
+use crate::engine::{Engine, Options, REQUEST_BYTES_MAX};
 use crate::error::MetaError;
 use crate::port::{Meta, MetaStatus};
 use crate::queries::{answer_queries, query_words};
@@ -121,9 +122,9 @@ struct Writer {
     engine: Engine,
     queue: Arc<Queue>,
     status: Arc<Mutex<MetaStatus>>,
-    /// The snapshot being written beside the groups.
-    running: Option<JoinHandle<()>>,
-    /// Who waits for it.
+    /// The snapshot being written beside the groups, and who waits for it.
+    running: Option<(JoinHandle<()>, Vec<SnapshotAnswer>)>,
+    /// Who waits for the next one.
     asked: Vec<SnapshotAnswer>,
 }
 
@@ -133,10 +134,9 @@ impl Writer {
         let _closed = queue::CloseOnDrop(self.queue.clone());
         while let Some(jobs) = self.queue.take() {
             self.handle(jobs);
-            if self.running.is_none() && self.engine.snapshot_due() {
+            if self.running.is_none() && (!self.asked.is_empty() || self.engine.snapshot_due()) {
                 self.begin_snapshot();
             }
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.engine.status();
         }
         self.finish();
     }
@@ -149,74 +149,78 @@ impl Writer {
                     group.push((encoded.request, encoded.bytes));
                     waiting.push(answer);
                 }
-                Job::Snapshot(answer) => {
-                    self.asked.push(answer);
-                    if self.running.is_none() {
-                        self.begin_snapshot();
-                    }
-                }
+                // One that is being written may lack what this caller has seen, so it waits for the next.
+                Job::Snapshot(answer) => self.asked.push(answer),
                 Job::Written(written) => self.written(written),
             }
         }
-        for (outcome, answer) in self.engine.apply_encoded(group).into_iter().zip(waiting) {
+        let answers = self.engine.apply_encoded(group);
+        self.publish();
+        for (outcome, answer) in answers.into_iter().zip(waiting) {
             // Who stopped waiting does not want to know.
             let _ = answer.send(outcome);
         }
     }
 
-    fn begin_snapshot(&mut self) {
-        match self.engine.begin_snapshot() {
-            Ok(Some(task)) => self.spawn(task),
-            Ok(None) => self.answer_snapshot(Ok(self.engine.status().snapshot_seq)),
-            Err(error) => self.answer_snapshot(Err(error)),
-        }
+    /// Shows the status; always before an answer that it belongs to.
+    fn publish(&self) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = self.engine.status();
     }
 
-    fn spawn(&mut self, task: SnapshotTask) {
+    fn begin_snapshot(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let task = match self.engine.begin_snapshot() {
+            Ok(Some(task)) => task,
+            Ok(None) => return self.answer_snapshot(asked, Ok(self.engine.status().snapshot_seq)),
+            Err(error) => return self.answer_snapshot(asked, Err(error)),
+        };
         let queue = self.queue.clone();
-        let spawned = std::thread::Builder::new()
-            .name("meta-snapshot".to_owned())
-            .spawn(move || queue.push_internal(Job::Written(task.run())));
+        let spawned = std::thread::Builder::new().name("meta-snapshot".to_owned()).spawn(move || {
+            // Whatever happens in there, it reports: the writer waits for it.
+            let why = || MetaError::Unavailable { why: "the snapshot writer panicked".to_owned() };
+            let written = catch_unwind(AssertUnwindSafe(|| task.run())).unwrap_or_else(|_| Err(why()));
+            queue.push_internal(Job::Written(written));
+        });
         match spawned {
-            Ok(thread) => self.running = Some(thread),
+            Ok(thread) => self.running = Some((thread, asked)),
             Err(source) => {
-                self.answer_snapshot(Err(MetaError::Io { doing: "starting the snapshot writer", source }));
+                let doing = "starting the snapshot writer";
+                self.answer_snapshot(asked, Err(MetaError::Io { doing, source }));
             }
         }
     }
 
     fn written(&mut self, written: Result<Written, MetaError>) {
-        if let Some(thread) = self.running.take() {
-            let _ = thread.join(); // it reported before it ended
-        }
+        let Some((thread, asked)) = self.running.take() else { return };
+        let _ = thread.join(); // it reported before it ended
         let answer = written.map(|written| {
             self.engine.finish_snapshot(&written);
             written.seq
         });
-        self.answer_snapshot(answer);
+        self.answer_snapshot(asked, answer);
     }
 
     /// Answers everybody who asked for a snapshot; an error goes to the first, the others are told it is unavailable.
-    fn answer_snapshot(&mut self, answer: Result<u64, MetaError>) {
-        let why = answer.as_ref().err().map(ToString::to_string);
+    fn answer_snapshot(&mut self, asked: Vec<SnapshotAnswer>, answer: Result<u64, MetaError>) {
+        self.publish();
+        let repeated = match &answer {
+            Ok(seq) => Ok(*seq),
+            Err(error) => Err(error.to_string()),
+        };
         let mut first = Some(answer);
-        for asked in self.asked.drain(..) {
-            let again = match (&why, first.take()) {
-                (_, Some(answer)) => answer,
-                (Some(why), None) => Err(MetaError::Unavailable { why: why.clone() }),
-                (None, None) => Ok(self.engine.status().snapshot_seq),
-            };
-            let _ = asked.send(again);
+        for asked in asked {
+            let answer = first
+                .take()
+                .unwrap_or_else(|| repeated.clone().map_err(|why| MetaError::Unavailable { why }));
+            let _ = asked.send(answer);
         }
     }
 
     fn finish(mut self) {
-        if let Some(thread) = self.running.take() {
-            let _ = thread.join();
-            for job in self.queue.drain() {
-                if let Job::Written(written) = job {
-                    self.written(written);
-                }
+        while self.running.is_some() {
+            match self.queue.take_internal() {
+                Job::Written(written) => self.written(written),
+                Job::Apply(..) | Job::Snapshot(_) => {} // came after the close; dropped, so the caller learns it
             }
         }
         // Shutting down must not fail: what is not done here, the next start does.

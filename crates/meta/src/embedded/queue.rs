@@ -115,6 +115,17 @@ impl Queue {
         Some(group)
     }
 
+    /// Waits for one job, closed or not.
+    pub fn take_internal(&self) -> Job {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return job;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Takes everything, without waiting.
     pub fn drain(&self) -> Vec<Job> {
         let mut state = self.lock();
