@@ -8,12 +8,14 @@
 //! | `tidy` | the agreements, as tests over text |
 //! | `deny` | which licences, crates and sources may come in |
 //! | `setup` | what the tests need from the machine: Debian packages, a Python venv |
-//! | `proof` | `test`, `clients`, `sim` and `fuzz`: everything that runs the product |
+//! | `proof` | `test`, `clients` and `sim`: everything that runs the product |
+//! | `fuzz` | the fuzz targets below `fuzz/` |
 //!
 //! Only std, anyhow and serde_json: these commands must be there seconds after a clone.
 
 mod check;
 mod deny;
+mod fuzz;
 mod project;
 mod proof;
 mod setup;
@@ -37,7 +39,9 @@ cargo xtask COMMAND
   clients [NAME ...]         only the tests with real clients, or the named ones (kill, heal, ...)
   sim --seeds N [--seed S] [--soak]
                              the simulator (release build); arguments are handed on
-  fuzz [TARGET]              lists the fuzz targets
+  fuzz [--seconds N] [TARGET ...]
+                             fuzzes the named targets, or all, N (60) seconds each; needs the nightly toolchain
+  fuzz --list                names the fuzz targets
 ";
 
 fn main() -> ExitCode {
@@ -72,7 +76,7 @@ fn run(args: &[String]) -> Result<bool> {
         "test" => proof::test(flags(rest, &["--fast"])?.contains(&"--fast")),
         "clients" => proof::clients(rest),
         "sim" => proof::sim(rest),
-        "fuzz" => proof::fuzz(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(true)

@@ -1,11 +1,10 @@
 //! Proof: everything that runs the product. `test` is the README's test command; it must work on a fresh machine.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::project::{cargo, root, target_dir};
 use crate::setup;
@@ -126,38 +125,10 @@ pub fn sim(args: &[String]) -> Result<bool> {
     Ok(true)
 }
 
-/// `cargo xtask fuzz`: lists the targets below `fuzz/fuzz_targets`.
-pub fn fuzz(args: &[String]) -> Result<bool> {
-    let targets = fuzz_targets(&root().join("fuzz/fuzz_targets"))?;
-    if targets.is_empty() {
-        println!("there are no fuzz targets yet (none below fuzz/fuzz_targets)");
-    }
-    for target in &targets {
-        println!("{target}");
-    }
-    if !args.is_empty() {
-        bail!("fuzz targets cannot be run from here yet, only listed; got {args:?}");
-    }
-    Ok(true)
-}
-
-fn fuzz_targets(dir: &Path) -> Result<Vec<String>> {
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
-        let path = entry?.path();
-        if let (Some(name), Some("rs")) = (path.file_stem(), path.extension().and_then(|end| end.to_str())) {
-            names.push(name.to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -177,11 +148,5 @@ mod tests {
     #[test]
     fn an_unknown_client_test_is_refused_before_anything_is_installed() {
         assert!(clients(&["basic_boto4".to_string()]).is_err());
-    }
-
-    #[test]
-    fn a_missing_fuzz_directory_is_an_empty_list_and_a_target_cannot_be_asked_for() {
-        assert!(fuzz_targets(Path::new("/no/such/directory")).expect("absent is empty").is_empty());
-        assert!(fuzz(&["superblock".to_string()]).is_err());
     }
 }

@@ -1,0 +1,4 @@
+//! A layout setting.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pangea_fuzz::wire::layout(data));

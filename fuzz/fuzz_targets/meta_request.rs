@@ -1,0 +1,4 @@
+//! A request of the meta log.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pangea_fuzz::meta::request(data));

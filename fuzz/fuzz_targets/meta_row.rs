@@ -1,0 +1,4 @@
+//! A metadata row.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pangea_fuzz::meta::row(data));

@@ -1,0 +1,4 @@
+//! A sealed chunk.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pangea_fuzz::sealed::chunk(data));

@@ -1,0 +1,4 @@
+//! A superblock copy.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pangea_fuzz::drive::superblock(data));
