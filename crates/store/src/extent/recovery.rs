@@ -28,7 +28,7 @@ use crate::format::checkpoint::{self, CHECKPOINT_FILE, Checkpoint, ExtentUse, Ma
 use crate::format::record::{Body, Head, Place, data_offset, decode_head};
 use crate::format::superblock::Identity;
 use crate::format::{BLOCK_BYTES, block_offset};
-use crate::port::{Fault, IoOp, Stopped, StoreError};
+use crate::port::{Fault, IoOp, Stopped};
 
 /// Damages and lost shards that a report lists one by one; it counts all.
 pub const REPORT_LINES_MAX: usize = 64;
@@ -115,26 +115,41 @@ impl ExtentStore {
             closed: false,
         };
         fault.into_iter().chain(notes).chain(faults).for_each(|fault| store.shared().note(fault));
-        store.settle(sync_fault, report.checkpoint != CheckpointUse::Used);
+        store.settle(sync_fault, report.checkpoint);
         store.publish();
         Ok((store, report))
     }
 
     /// Makes what recovery found the new base, so that the next crash does not pay for this one again.
-    fn settle(&mut self, sync_fault: Option<Fault>, no_base: bool) {
+    ///
+    /// A checkpoint that was not used must be gone before anything is written: without it, extent numbers may start again
+    /// below the ones that it knows, and if it turned readable later it would take the new extents for leftovers.
+    fn settle(&mut self, sync_fault: Option<Fault>, checkpoint: CheckpointUse) {
         if let Some(fault) = sync_fault {
             self.stopped =
                 Some(if fault.is_read_only() { Stopped::ReadOnly } else { Stopped::Failed(fault) });
             return;
         }
+        let misleading = matches!(checkpoint, CheckpointUse::Damaged | CheckpointUse::AheadOfExtents);
         let nothing_new = self.appended_since_checkpoint == 0 && self.emptied.is_empty();
-        if nothing_new && (!no_base || self.shared().index().extents.is_empty()) {
+        let base_is_good = checkpoint == CheckpointUse::Used || self.shared().index().extents.is_empty();
+        if nothing_new && base_is_good && !misleading {
             return;
         }
         // Without a checkpoint the drive is as safe as before, only slower to open: the fault is noted, nothing stops.
-        match self.write_checkpoint() {
-            Ok(()) | Err(StoreError::Full { .. } | StoreError::Io(_) | StoreError::ReadOnly) => {}
-            Err(other) => debug_assert!(false, "a checkpoint cannot fail with {other}"),
+        if self.write_checkpoint().is_err() && misleading && self.stopped.is_none() {
+            self.remove_checkpoint();
+        }
+    }
+
+    fn remove_checkpoint(&mut self) {
+        let removed = match self.disk.remove(CHECKPOINT_FILE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err((IoOp::Remove, error)),
+            _ => self.disk.sync_dir().map_err(|error| (IoOp::SyncDir, error)),
+        };
+        if let Err((op, error)) = removed {
+            self.fault(op, &error);
+            self.stopped = self.stopped.or(Some(Stopped::Failed(Fault::new(op, &error))));
         }
     }
 }
