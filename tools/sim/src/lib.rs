@@ -9,6 +9,10 @@
 //! | [`power`] | a machine's supply, cut between two disk operations |
 //! | [`disk`] | disks with crashes and damage |
 //! | [`store`] | the real extent store behind its port, in virtual time |
+//! | [`transport`] | the `sim` engine of the message port |
+//! | [`meta`] | the real metadata engine behind its port, in virtual time |
+//! | [`node`] | machines, drives, and the process that runs on them |
+//! | [`linear`] | is there an order that explains every answer? |
 //! | [`shards`] | shards made up from numbers |
 //! | [`scenario`] | worlds: workload, model, plan of faults |
 //! | [`report`] | what a run reports |
@@ -17,9 +21,13 @@ pub mod dice;
 pub mod disk;
 pub mod executor;
 pub mod fault;
+pub mod linear;
+pub mod meta;
+pub mod node;
 pub mod power;
 pub mod report;
 pub mod scenario;
 pub mod shards;
 pub mod store;
 pub mod trace;
+pub mod transport;

@@ -10,16 +10,19 @@ use crate::fault::Faults;
 pub enum Scenario {
     /// One drive's shard store under crashes and damage.
     Store,
+    /// Machines: client, transport, stores and metadata.
+    Cluster,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Store];
+    pub const ALL: [Self; 2] = [Self::Store, Self::Cluster];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Store => "store",
+            Self::Cluster => "cluster",
         }
     }
 

@@ -1,5 +1,6 @@
 //! Scenarios: worlds with a workload, a model that knows what must hold, and a plan of faults.
 
+pub mod cluster;
 pub mod store;
 
 use crate::executor::Sim;
@@ -13,6 +14,7 @@ pub fn run(scenario: Scenario, seed: u64, story: bool) -> (Report, Vec<String>) 
     }
     let report = match scenario {
         Scenario::Store => store::run(&sim),
+        Scenario::Cluster => cluster::run(&sim),
     };
     sim.end();
     (report, sim.story())

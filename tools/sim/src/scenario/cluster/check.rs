@@ -1,0 +1,147 @@
+//! What must hold while nobody works: everything readable, everything whole, nothing left over, nothing past its bound.
+
+use std::collections::BTreeSet;
+
+use pangea_client::{Client, ClientError};
+use pangea_core::id::{BlobId, ShardId};
+use pangea_core::meta::VersionSelector;
+use pangea_meta::Meta;
+use pangea_store::port::{LIST_MAX, ShardStore};
+
+use super::worker::{BUCKET, ReadError, list_all, read_and_compare};
+use super::{World, lock, unexplained};
+use crate::linear::ABSENT;
+use crate::node::Node;
+use crate::report::Violation;
+use crate::store::WAITING_MAX;
+
+/// Passes after which everything must be whole.
+const MEND_PASSES_MAX: u32 = 4;
+/// Compaction steps of one drive after which it must be done.
+const COMPACT_STEPS_MAX: u32 = 10_000;
+const COMPACT_BYTES: u64 = 1 << 20;
+/// Tasks that a quiet cluster may have.
+const QUIET_TASKS_MAX: usize = 200;
+
+impl World {
+    /// Reads every key, closes its history with what was found, and compares the listing.
+    pub(super) async fn check_reads(&self, client: &Client) -> Result<(), Violation> {
+        self.sim.tell(|| "reading everything".to_owned());
+        let mut expected = BTreeSet::new();
+        let keys = lock(&self.ledger).keys();
+        for key in keys {
+            let saw = match client.object(BUCKET, &key, VersionSelector::Current).await {
+                Err(ClientError::NoSuchKey { .. }) => ABSENT,
+                Err(error) => return Err(unexplained("finding an object in clear weather", &error)),
+                Ok(object) => {
+                    let size = object.version.size;
+                    match read_and_compare(client, &self.ledger, &object, 0..size).await {
+                        Ok(value) => value,
+                        Err(ReadError::Wrong(violation)) => return Err(violation),
+                        Err(ReadError::Failed(value, error)) => {
+                            let key = String::from_utf8_lossy(&key).into_owned();
+                            return Err(Violation::Lost { what: format!("{key} value {value}: {error}") });
+                        }
+                    }
+                }
+            };
+            lock(&self.ledger).close(&key, saw)?;
+            if saw != ABSENT {
+                expected.insert((key, saw));
+            }
+        }
+        let listed =
+            list_all(client, 5).await.map_err(|error| unexplained("listing in clear weather", &error))?;
+        if !listed.is_sorted() || listed.into_iter().collect::<BTreeSet<_>>() != expected {
+            return Err(Violation::Inconsistent { what: "the listing is not what the keys say".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Faults have stopped: after a bounded number of passes every stripe has all its shards at home.
+    pub(super) async fn make_whole(&self, nodes: &[Node]) -> Result<(), Violation> {
+        self.sim.tell(|| "making everything whole".to_owned());
+        let front = nodes[0].front.as_ref().expect("the first machine has the front");
+        let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
+        let mut last = String::new();
+        for _ in 0..MEND_PASSES_MAX {
+            client.complete_todos(&quiet).await.map_err(|e| unexplained("completing", &e))?;
+            let scrub = client.scrub_pass(&quiet).await.map_err(|e| unexplained("scrubbing", &e))?;
+            let todos = front.meta.todos(None, 10).await.map_err(|e| unexplained("reading todos", &e))?;
+            let wrong = scrub.bad_shards + scrub.missing_shards + scrub.waiting_stripes + scrub.lost_stripes;
+            self.sim.tell(|| format!("scrub: {scrub:?}, {} todos", todos.len()));
+            if wrong == 0 && todos.is_empty() && scrub.unreadable_blobs.is_empty() {
+                // Older, possibly damaged, copies of the log are no longer needed behind a snapshot.
+                front.meta.snapshot().await.map_err(|e| unexplained("a snapshot", &e))?;
+                return Ok(());
+            }
+            last = format!("{scrub:?}, todos {todos:?}");
+        }
+        Err(Violation::NotHealed { what: last })
+    }
+
+    /// Garbage is collected: what is left on the drives is what is referenced, and bounded slack.
+    pub(super) async fn check_garbage(&self, nodes: &[Node]) -> Result<(), Violation> {
+        let front = nodes[0].front.as_ref().expect("the first machine has the front");
+        let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
+        client
+            .collect_condemned_before(u64::MAX, &quiet)
+            .await
+            .map_err(|e| unexplained("collecting garbage", &e))?;
+        client.collect_orphans(&quiet).await.map_err(|e| unexplained("collecting orphans", &e))?;
+        let blobs = front.meta.blobs(None, LIST_MAX).await.map_err(|e| unexplained("listing blobs", &e))?;
+        let live: BTreeSet<BlobId> =
+            blobs.into_iter().filter(|(_, row)| row.refs > 0).map(|(id, _)| id).collect();
+        let mut seen: BTreeSet<ShardId> = BTreeSet::new();
+        for store in nodes.iter().flat_map(|node| node.stores.values()) {
+            let listed = store.list(None, LIST_MAX).await.map_err(|e| unexplained("listing a drive", &e))?;
+            for line in listed {
+                if !live.contains(&line.id.chunk.blob) {
+                    let what = format!("shard {} belongs to nothing and is still there", line.id);
+                    return Err(Violation::Unbounded { what });
+                }
+                if !seen.insert(line.id) {
+                    return Err(Violation::Unbounded {
+                        what: format!("shard {} lies on two drives", line.id),
+                    });
+                }
+            }
+            self.check_drive(store.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Compaction gives garbage back down to its bound.
+    async fn check_drive(&self, store: &dyn ShardStore) -> Result<(), Violation> {
+        for _ in 0..COMPACT_STEPS_MAX {
+            let compacted = store.compact(COMPACT_BYTES).await.map_err(|e| unexplained("compacting", &e))?;
+            if compacted.done {
+                break;
+            }
+        }
+        let status = store.status().await.map_err(|e| unexplained("asking a drive", &e))?;
+        let options = self.cluster.store_options();
+        let percent = u64::from(options.garbage_percent_max);
+        let slack = 3 * options.extent_bytes_max;
+        let garbage_max = (status.live_bytes + status.garbage_bytes) * percent / 100 + slack;
+        if status.garbage_bytes > garbage_max {
+            let what = format!("{} bytes of garbage beside {} live", status.garbage_bytes, status.live_bytes);
+            return Err(Violation::Unbounded { what });
+        }
+        Ok(())
+    }
+
+    /// A quiet cluster has few tasks, and no queue was ever longer than its bound.
+    pub(super) fn check_bounds(&self, nodes: &[Node]) -> Result<(), Violation> {
+        let (tasks, _) = self.sim.load();
+        if tasks > QUIET_TASKS_MAX {
+            return Err(Violation::Unbounded { what: format!("{tasks} tasks while nobody works") });
+        }
+        let longest =
+            nodes.iter().flat_map(|node| node.stores.values()).map(|store| store.longest_queue()).max();
+        if longest.is_some_and(|longest| longest > WAITING_MAX) {
+            return Err(Violation::Unbounded { what: format!("{longest:?} writes waited for one commit") });
+        }
+        Ok(())
+    }
+}
