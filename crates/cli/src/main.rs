@@ -1,2 +1,82 @@
-//! The pangea binary.
-fn main() {}
+//! The `pangea` binary: one program, subcommands for serving and for operating.
+//!
+//! Owns exit codes and where things are printed: what was asked for on standard output, everything else on standard error,
+//! an error as one line of what and one of what to do.
+
+mod announce;
+mod args;
+mod doctor;
+mod keys;
+mod operate;
+mod prompt;
+mod recover;
+mod serve;
+mod status;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pangea_node::StartError;
+use pangea_node::control::ControlError;
+
+use crate::args::{Args, Command};
+
+/// What ends a command early.
+pub(crate) struct Failure {
+    what: String,
+    advice: String,
+    code: u8,
+}
+
+impl Failure {
+    /// A failure with its exit code; see the table in the help.
+    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>, code: u8) -> Self {
+        Self { what: what.into(), advice: advice.into(), code }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::new(error.to_string(), error.advice(), error.exit_code())
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let (advice, code) = match &error {
+            ControlError::Unreachable { .. } => {
+                ("start a server with `pangea server DIR...`, or name its admin address with --admin URL", 7)
+            }
+            ControlError::Unauthorized { .. } => {
+                ("run this as the server's user, or set PANGEA_ADMIN_TOKEN to its token", 8)
+            }
+            ControlError::Refused { .. } => ("change the request; nothing was done", 1),
+            ControlError::Failed { .. } => ("look at the server's log; asking again is safe", 1),
+        };
+        Self::new(error.to_string(), advice, code)
+    }
+}
+
+/// Prints what was asked for. A reader that is gone (a closed pipe) is no error.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn main() -> ExitCode {
+    let ended = match Args::parse().command {
+        Command::Server(args) => serve::run(&args),
+        Command::Status(args) => operate::status(&args),
+        Command::Scrub(args) => operate::scrub(&args),
+        Command::Recover(args) => recover::run(&args),
+        Command::Keys(args) => keys::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {}\n  help: {}", failure.what, failure.advice);
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -97,7 +97,10 @@ pub async fn serve(listener: TcpListener, parts: Arc<Parts>, mut stop: watch::Re
     let _ = tokio::time::timeout(DRAIN, drained).await;
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     let permit = room.clone().acquire_owned().await.expect("nobody closes the semaphore");
     loop {
         match listener.accept().await {
@@ -134,7 +137,9 @@ async fn answer(parts: &Parts, request: Request<Incoming>, loopback: bool) -> An
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/health/live") => text(StatusCode::OK, "live\n"),
-        (&Method::GET, "/health/ready") if parts.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n"),
+        (&Method::GET, "/health/ready") if parts.ready.load(Ordering::Acquire) => {
+            text(StatusCode::OK, "ready\n")
+        }
         (&Method::GET, "/health/ready") => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         (&Method::GET, "/metrics") => {
             reply(StatusCode::OK, "text/plain; version=0.0.4", (parts.metrics)().await.into())
@@ -147,7 +152,12 @@ async fn answer(parts: &Parts, request: Request<Incoming>, loopback: bool) -> An
     }
 }
 
-async fn control(parts: &Parts, request: Request<Incoming>, path: &str, loopback: bool) -> Result<Bytes, Answer> {
+async fn control(
+    parts: &Parts,
+    request: Request<Incoming>,
+    path: &str,
+    loopback: bool,
+) -> Result<Bytes, Answer> {
     if loopback && !names_loopback(&request) {
         return Err(text(StatusCode::FORBIDDEN, "this port answers to its loopback address only\n"));
     }
@@ -196,7 +206,11 @@ fn is_loopback_name(host: &str) -> bool {
     let name = name.map_or(host, |(name, _)| name);
     name == "localhost"
         || host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
-        || name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {

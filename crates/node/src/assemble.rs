@@ -11,7 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pangea_client::{CURRENT_EPOCH_SETTING, Client, KeyRing, Options as ClientOptions, Parts, layout_setting};
+use pangea_client::{
+    CURRENT_EPOCH_SETTING, Client, KeyRing, Options as ClientOptions, Parts, layout_setting,
+};
 use pangea_core::chunk::Code;
 use pangea_core::id::{DriveId, RequestId};
 use pangea_core::keys::{PURPOSE_META_LOG, derive};
@@ -120,7 +122,11 @@ fn open_meta(
     let options = meta_options(&drives, &ground.ring, ground.known_generation())?;
     let started = clock.wall_ms();
     let meta = EmbeddedMeta::open(options).map_err(StartError::Meta)?;
-    tracing::debug!(took_ms = clock.wall_ms().saturating_sub(started), drives = drives.len(), "metadata opened");
+    tracing::debug!(
+        took_ms = clock.wall_ms().saturating_sub(started),
+        drives = drives.len(),
+        "metadata opened"
+    );
     Ok(Arc::new(meta))
 }
 
@@ -278,14 +284,18 @@ fn describe(path: &Path, report: &RecoveryReport) -> Vec<String> {
     }
     if report.damage_count > 0 {
         let count = report.damage_count;
-        notes.push(format!("{path}: {count} stretches of extents hold no whole record (torn by a crash, or rotten)"));
+        notes.push(format!(
+            "{path}: {count} stretches of extents hold no whole record (torn by a crash, or rotten)"
+        ));
     }
     if !report.lost.is_empty() {
         notes.push(format!("{path}: shards that were on it are gone; they are being looked for and rebuilt"));
     }
     match report.checkpoint {
         CheckpointUse::Used | CheckpointUse::Missing => {}
-        CheckpointUse::Damaged => notes.push(format!("{path}: the checkpoint was damaged; all extents were read")),
+        CheckpointUse::Damaged => {
+            notes.push(format!("{path}: the checkpoint was damaged; all extents were read"))
+        }
         CheckpointUse::AheadOfExtents => notes.push(format!("{path}: extents are shorter than they were")),
     }
     notes

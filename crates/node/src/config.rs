@@ -216,7 +216,9 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, source } => write!(f, "cannot read the configuration {}: {source}", path.display()),
+            Self::File { path, source } => {
+                write!(f, "cannot read the configuration {}: {source}", path.display())
+            }
             Self::Toml { path, why } => write!(f, "{} is not valid TOML: {why}", path.display()),
             Self::UnknownKey { path, key, nearest } => {
                 write!(f, "{}: there is no setting `{key}`", path.display())?;
@@ -247,16 +249,17 @@ impl ConfigError {
             Self::File { .. } => "check the path of --config and its permissions".into(),
             Self::Toml { .. } => "correct the line that is named".into(),
             Self::UnknownKey { .. } => format!("valid settings: {}", names().join(", ")),
-            Self::SecretInFile { key, .. } => format!("set the environment variable {} instead", variable(key)),
+            Self::SecretInFile { key, .. } => {
+                format!("set the environment variable {} instead", variable(key))
+            }
             Self::Invalid { .. } => "correct the value; `pangea server --help` shows every setting".into(),
             Self::NoDrives => "name one or more directories: pangea server ./data".into(),
             Self::DriveTwice { .. } => "every drive is a directory of its own".into(),
             Self::Needs { missing, .. } => format!("set {missing} too"),
             Self::Excludes { .. } => "choose one of them".into(),
-            Self::OpenAdmin { .. } => format!(
-                "set {} (16 or more characters), or listen on 127.0.0.1",
-                variable(ADMIN_TOKEN)
-            ),
+            Self::OpenAdmin { .. } => {
+                format!("set {} (16 or more characters), or listen on 127.0.0.1", variable(ADMIN_TOKEN))
+            }
         }
     }
 }
@@ -267,7 +270,10 @@ pub fn variable(name: &str) -> String {
 }
 
 /// Reads everything: `flags` as the command line gave them, `environment` as the process has it.
-pub fn load(flags: Layer, environment: impl Iterator<Item = (String, String)>) -> Result<Options, ConfigError> {
+pub fn load(
+    flags: Layer,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Options, ConfigError> {
     let (variables, unknown_variables) = Layer::from_environment(environment);
     let mut layers = vec![flags, variables];
     let file = layers.iter().find_map(|layer| layer.text(CONFIG).map(PathBuf::from));
@@ -333,9 +339,12 @@ fn resolve(stack: &Stack, unknown_variables: Vec<String>) -> Result<Options, Con
         unseal: unseal(stack)?,
         root: root(stack)?,
         admin_token: stack.optional(ADMIN_TOKEN, "16 or more visible characters", admin_token)?,
-        scrub_days: stack.parse(SCRUB_DAYS, SCRUB_DAYS_DEFAULT, "a number of days, at most 3650", |text| {
-            text.parse().ok().filter(|days| *days <= 3650)
-        })?,
+        scrub_days: stack.parse(
+            SCRUB_DAYS,
+            SCRUB_DAYS_DEFAULT,
+            "a number of days, at most 3650",
+            |text| text.parse().ok().filter(|days| *days <= 3650),
+        )?,
         log: stack.parse(LOG, "info".into(), "a log filter", |text| Some(text.to_owned()))?,
         unknown_variables,
     };
@@ -370,7 +379,8 @@ fn unseal(stack: &Stack) -> Result<Unseal, ConfigError> {
     let passphrase = stack.optional(KEY_PASSPHRASE, "at least one character", |text| {
         (!text.is_empty()).then(|| Secret::new(text))
     })?;
-    let key_file = stack.optional(KEY_FILE, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?;
+    let key_file =
+        stack.optional(KEY_FILE, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?;
     match (passphrase, key_file) {
         (None, None) => Ok(Unseal::Nothing),
         (Some(passphrase), None) => Ok(Unseal::Passphrase(passphrase)),
@@ -391,8 +401,12 @@ fn root(stack: &Stack) -> Result<Option<RootKey>, ConfigError> {
     match (id, secret) {
         (None, None) => Ok(None),
         (Some(id), Some(secret)) => Ok(Some(RootKey { id, secret })),
-        (Some(_), None) => Err(ConfigError::Needs { given: "PANGEA_ROOT_ACCESS_KEY", missing: "PANGEA_ROOT_SECRET_KEY" }),
-        (None, Some(_)) => Err(ConfigError::Needs { given: "PANGEA_ROOT_SECRET_KEY", missing: "PANGEA_ROOT_ACCESS_KEY" }),
+        (Some(_), None) => {
+            Err(ConfigError::Needs { given: "PANGEA_ROOT_ACCESS_KEY", missing: "PANGEA_ROOT_SECRET_KEY" })
+        }
+        (None, Some(_)) => {
+            Err(ConfigError::Needs { given: "PANGEA_ROOT_SECRET_KEY", missing: "PANGEA_ROOT_ACCESS_KEY" })
+        }
     }
 }
 

@@ -54,9 +54,10 @@ pub enum ControlError {
 impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { why } | Self::Failed { why } | Self::Unreachable { why } | Self::Unauthorized { why } => {
-                f.write_str(why)
-            }
+            Self::Refused { why }
+            | Self::Failed { why }
+            | Self::Unreachable { why }
+            | Self::Unauthorized { why } => f.write_str(why),
         }
     }
 }

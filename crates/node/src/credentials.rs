@@ -88,7 +88,10 @@ pub(crate) async fn ensure_root(
         if let Some((id, _)) = roots.peek() {
             return Ok(Root { id: id.clone(), made: None });
         }
-        let root = RootKey { id: draw(entropy, ID_ALPHABET, ID_CHARS), secret: Secret::new(draw(entropy, ALPHABET, SECRET_CHARS)) };
+        let root = RootKey {
+            id: draw(entropy, ID_ALPHABET, ID_CHARS),
+            secret: Secret::new(draw(entropy, ALPHABET, SECRET_CHARS)),
+        };
         put_root(client, &root, clock, entropy).await?;
         return Ok(Root { id: root.id, made: Some(root.secret) });
     };
@@ -126,7 +129,13 @@ async fn put_root(
 }
 
 /// The row with the secret sealed under the newest master key.
-fn seal(client: &Client, id: &str, secret: &Secret, row: AccessKeyRow, entropy: &dyn Entropy) -> AccessKeyRow {
+fn seal(
+    client: &Client,
+    id: &str,
+    secret: &Secret,
+    row: AccessKeyRow,
+    entropy: &dyn Entropy,
+) -> AccessKeyRow {
     let (master_generation, master) = client.keys().newest();
     let key = derive(PURPOSE_CREDENTIALS, &master);
     let sealed_secret = seal_small(&key, random(entropy), &aad(id), secret.expose().as_bytes());
@@ -138,7 +147,8 @@ fn unseal(client: &Client, id: &str, row: &AccessKeyRow) -> Result<Secret, Clien
     let master = client.keys().master(row.master_generation);
     let master = master.ok_or_else(|| damaged("the master key that sealed it is not in the ring"))?;
     let key = derive(PURPOSE_CREDENTIALS, &master);
-    let plain = open_small(&key, &aad(id), &row.sealed_secret).map_err(|_| damaged("its secret does not open"))?;
+    let plain =
+        open_small(&key, &aad(id), &row.sealed_secret).map_err(|_| damaged("its secret does not open"))?;
     String::from_utf8(plain).map(Secret::new).map_err(|_| damaged("its secret is not text"))
 }
 

@@ -215,7 +215,8 @@ fn capabilities(status: &str) -> u64 {
 }
 
 fn drive(path: &Path) -> DriveProbe {
-    let space_bytes = rustix::fs::statvfs(path).ok().map(|s| (s.f_blocks * s.f_frsize, s.f_bavail * s.f_frsize));
+    let space_bytes =
+        rustix::fs::statvfs(path).ok().map(|s| (s.f_blocks * s.f_frsize, s.f_bavail * s.f_frsize));
     let measured = time_syncs(path);
     let error = measured.as_ref().err().map(ToString::to_string);
     DriveProbe { path: path.into(), sync_us: measured.ok(), space_bytes, error }
@@ -247,9 +248,12 @@ fn append_all(mut file: File) -> io::Result<Vec<u64>> {
 fn choices(cpu: &Cpu, memory: &Memory, kernel: &Kernel, drives: &[DriveProbe]) -> Vec<Choice> {
     let cipher = match Aead::pick(has_aes(&cpu.features)) {
         Aead::Aes256Gcm => ("AES-256-GCM", "the processor has AES instructions"),
-        Aead::XChaCha20Poly1305 | Aead::Packed => ("XChaCha20-Poly1305", "the processor has no AES instructions"),
+        Aead::XChaCha20Poly1305 | Aead::Packed => {
+            ("XChaCha20-Poly1305", "the processor has no AES instructions")
+        }
     };
-    let uring = if kernel.io_uring.0 { "io_uring is available, but" } else { "io_uring is not available, and" };
+    let uring =
+        if kernel.io_uring.0 { "io_uring is available, but" } else { "io_uring is not available, and" };
     let mut choices = vec![
         choice("cipher", cipher.0, cipher.1.into()),
         choice("drive engine", "threads", format!("{uring} this build has no engine for it")),

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use pangea_core::id::ClusterId;
 use pangea_core::layout::Slot;
 use pangea_core::seam::{Disk as _, WallMs};
-use pangea_store::drive::{LOCK_FILE, OpenError, Probe, adopt, format, probe};
+use pangea_store::drive::{LOCK_FILE, NEIGHBOUR_FILES, OpenError, Probe, adopt, format, is_neighbour, probe};
 use pangea_store::file_disk::FileDisk;
+use pangea_store::format::checkpoint::CHECKPOINT_FILE;
 use pangea_store::format::superblock::Identity;
 
 pub use error::DriveError;
@@ -26,8 +27,6 @@ pub use plan::{Absent, Action, Plan, Seat, next_layout, plan, unreachable_withou
 
 /// What the metadata engine keeps on a drive.
 pub const META_DIRECTORY: &str = "meta";
-/// What node keeps on a drive beside the store's files.
-pub const NODE_FILES: [&str; 5] = ["keys", "keys.new", "keys.old", "admin.token", "admin.token.new"];
 const DAMAGED_PREFIX: &str = "damaged-";
 const GIB: u64 = 1 << 30;
 
@@ -67,10 +66,20 @@ pub fn look(paths: &[PathBuf]) -> Result<Vec<Directory>, DriveError> {
 }
 
 fn look_into(path: &Path) -> Result<Directory, DriveError> {
-    let unusable = |error| Directory { path: path.into(), found: Found::Unusable(error), meta_generation: 0, disk: None };
+    let unusable = |error| Directory {
+        path: path.into(),
+        found: Found::Unusable(error),
+        meta_generation: 0,
+        disk: None,
+    };
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Directory { path: path.into(), found: Found::NoDirectory, meta_generation: 0, disk: None });
+            return Ok(Directory {
+                path: path.into(),
+                found: Found::NoDirectory,
+                meta_generation: 0,
+                disk: None,
+            });
         }
         Ok(metadata) if !metadata.is_dir() => return Err(DriveError::NotADirectory { path: path.into() }),
         _ => {}
@@ -82,7 +91,7 @@ fn look_into(path: &Path) -> Result<Directory, DriveError> {
     };
     let mut meta_generation = 0;
     let found = match probe(disk.as_ref()) {
-        Ok(Probe::Empty) if has_meta(path) => Found::Leftover,
+        Ok(Probe::Empty) if has_neighbours(disk.as_ref()) => Found::Leftover,
         Ok(Probe::Empty) => Found::Empty,
         Ok(Probe::Formatted(superblock)) => {
             meta_generation = superblock.meta_generation;
@@ -101,7 +110,8 @@ fn look_into(path: &Path) -> Result<Directory, DriveError> {
 
 /// Whether nothing was ever stored in the directory: it may be part of a first start, also of one that was cut short.
 pub fn is_untouched(directory: &Directory) -> bool {
-    let extents = fs::read_dir(directory.path.join("extents")).is_ok_and(|mut entries| entries.next().is_some());
+    let extents =
+        fs::read_dir(directory.path.join("extents")).is_ok_and(|mut entries| entries.next().is_some());
     let could_be = !matches!(directory.found, Found::Damaged(_) | Found::Unusable(_));
     could_be && !extents && !has_meta(&directory.path)
 }
@@ -111,8 +121,13 @@ pub fn has_meta(path: &Path) -> bool {
     fs::read_dir(path.join(META_DIRECTORY)).is_ok_and(|mut entries| entries.next().is_some())
 }
 
+fn has_neighbours(disk: &FileDisk) -> bool {
+    disk.list("").is_ok_and(|names| names.iter().any(|name| is_neighbour(name)))
+}
+
+/// Whether nothing but a checkpoint is in the way of a new drive.
 fn only_ours(disk: &FileDisk) -> bool {
-    let ours = |name: &String| name == LOCK_FILE || NODE_FILES.contains(&name.as_str());
+    let ours = |name: &String| [LOCK_FILE, CHECKPOINT_FILE].contains(&name.as_str()) || is_neighbour(name);
     disk.list("").is_ok_and(|names| names.iter().all(ours))
 }
 
@@ -171,14 +186,16 @@ impl Directory {
     }
 }
 
-/// Moves whatever is in the way of a new drive into a directory of its own; the metadata's files and the lock stay.
+/// Moves whatever is in the way of a new drive into a directory of its own; the lock, the keys and the metadata stay.
 fn move_aside(path: &Path, now_ms: WallMs) -> Result<Option<PathBuf>, DriveError> {
     let failed = |doing| move |source| DriveError::Io { doing, path: path.to_owned(), source };
     let mut target = None;
     for entry in fs::read_dir(path).map_err(failed("list"))? {
         let name = entry.map_err(failed("list"))?.file_name();
         let stays = name.to_str().is_some_and(|name| {
-            [LOCK_FILE, META_DIRECTORY, "lost+found"].contains(&name) || name.starts_with(DAMAGED_PREFIX)
+            [LOCK_FILE, META_DIRECTORY, "lost+found"].contains(&name)
+                || NEIGHBOUR_FILES.contains(&name)
+                || name.starts_with(DAMAGED_PREFIX)
         });
         if stays {
             continue;

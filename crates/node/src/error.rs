@@ -78,9 +78,12 @@ impl StartError {
             Self::Config(error) => error.advice(),
             Self::Drive(error) => error.advice().into(),
             Self::Key(error) => error.advice().into(),
-            Self::Meta(MetaError::NewerFormat { .. }) => "start it with the newer pangea that wrote it".into(),
+            Self::Meta(MetaError::NewerFormat { .. }) => {
+                "start it with the newer pangea that wrote it".into()
+            }
             Self::Meta(MetaError::Stale { .. }) => {
-                "name all directories of the cluster: a newer copy of the metadata is on one that is missing".into()
+                "name all directories of the cluster: a newer copy of the metadata is on one that is missing"
+                    .into()
             }
             Self::Meta(_) => "name all directories of the cluster; `pangea recover DIR...` says more".into(),
             Self::Client(_) => "look at the log above; `pangea recover DIR...` says more".into(),

@@ -56,7 +56,9 @@ fn known(directories: Vec<Directory>, copies: Copies, unlock: Unlock) -> Ground 
     let mut notes = Vec::new();
     if copies.head.protector == Protector::None && unlock != Unlock::Nothing {
         let given = unlock.protector().name();
-        notes.push(format!("a {given} was given, but the master key is not sealed by it: see `pangea keys rotate`"));
+        notes.push(format!(
+            "a {given} was given, but the master key is not sealed by it: see `pangea keys rotate`"
+        ));
     }
     Ground { directories, ring: copies.ring, unlock, protector: copies.head.protector, first: false, notes }
 }
@@ -169,7 +171,8 @@ impl Ground {
             match (&seat.action, seat.replaces) {
                 (Action::Open(_), _) => {}
                 (Action::Adopt(_), _) => {
-                    self.notes.push(format!("{path}: its superblock was damaged and was rebuilt (slot {slot})"));
+                    self.notes
+                        .push(format!("{path}: its superblock was damaged and was rebuilt (slot {slot})"));
                 }
                 (Action::Format(new), Some(old)) => self.notes.push(format!(
                     "{path}: drive {} replaces drive {old} in slot {slot} and is being refilled",
@@ -195,7 +198,9 @@ impl Ground {
     /// The directories that the metadata log is kept on: those that have it, filled up to `wanted`.
     pub(crate) fn meta_drives(&self, wanted: usize) -> Vec<usize> {
         let formatted = |at: &usize| matches!(self.directories[*at].found, Found::Formatted(_));
-        let has = |at: &usize| self.directories[*at].disk.is_some() && drives::has_meta(&self.directories[*at].path);
+        let has = |at: &usize| {
+            self.directories[*at].disk.is_some() && drives::has_meta(&self.directories[*at].path)
+        };
         let all = 0..self.directories.len();
         let mut chosen: Vec<usize> = all.clone().filter(has).collect();
         let missing = wanted.saturating_sub(chosen.len());

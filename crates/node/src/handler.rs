@@ -24,12 +24,7 @@ impl Drives {
 }
 
 impl Handler for Drives {
-    fn handle(
-        &self,
-        _: NodeId,
-        request: StoreRequest,
-        body: Bytes,
-    ) -> BoxFuture<'_, (StoreResponse, Bytes)> {
+    fn handle(&self, _: NodeId, request: StoreRequest, body: Bytes) -> BoxFuture<'_, (StoreResponse, Bytes)> {
         Box::pin(async move {
             match self.stores.get(&drive_of(&request)) {
                 Some(store) => answer(store.as_ref(), request, body).await,

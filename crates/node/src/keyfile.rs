@@ -159,7 +159,11 @@ impl Ring {
     pub fn rotated(&self, now_ms: WallMs, entropy: &dyn Entropy) -> Option<Self> {
         let number = self.current().number.checked_add(1)?;
         let mut next = self.touched();
-        next.generations.push(Generation { number, created_ms: now_ms, key: MasterKey::new(random(entropy)) });
+        next.generations.push(Generation {
+            number,
+            created_ms: now_ms,
+            key: MasterKey::new(random(entropy)),
+        });
         (next.generations.len() <= GENERATIONS_MAX).then_some(next)
     }
 
@@ -216,7 +220,9 @@ impl Ring {
     /// The bytes of a key file that `unlock` opens.
     pub fn seal(&self, unlock: &Unlock, entropy: &dyn Entropy) -> Result<Vec<u8>, KeyError> {
         let cost = match unlock {
-            Unlock::Passphrase(_) => Cost { memory_kib: ARGON_MEMORY_KIB, passes: ARGON_PASSES, lanes: ARGON_LANES },
+            Unlock::Passphrase(_) => {
+                Cost { memory_kib: ARGON_MEMORY_KIB, passes: ARGON_PASSES, lanes: ARGON_LANES }
+            }
             Unlock::Nothing | Unlock::KeyFile(_) => Cost::default(),
         };
         let plain = self.encode();
@@ -423,7 +429,9 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Newer { version } => write!(f, "the key file has format version {version}, newer than this program"),
+            Self::Newer { version } => {
+                write!(f, "the key file has format version {version}, newer than this program")
+            }
             Self::Locked { needs, given: Protector::None } => {
                 write!(f, "the master key is sealed by a {} and none was given", needs.name())
             }
@@ -434,12 +442,19 @@ impl fmt::Display for KeyError {
                 write!(f, "the master key is sealed by a {}, not by a {}", needs.name(), given.name())
             }
             Self::NoCopy { found } if found.is_empty() => write!(f, "no drive has a copy of the master key"),
-            Self::NoCopy { found } => write!(f, "no copy of the master key is readable ({})", found.join("; ")),
+            Self::NoCopy { found } => {
+                write!(f, "no copy of the master key is readable ({})", found.join("; "))
+            }
             Self::TwoClusters { one, other } => {
                 write!(f, "{} and {} hold keys of two clusters", one.display(), other.display())
             }
             Self::Fork { one, other } => {
-                write!(f, "{} and {} claim the same sequence with different keys", one.display(), other.display())
+                write!(
+                    f,
+                    "{} and {} claim the same sequence with different keys",
+                    one.display(),
+                    other.display()
+                )
             }
             Self::OldBackup => write!(f, "the drives have keys that the backup does not know: it is older"),
             Self::RingFull => write!(f, "the key ring holds as many keys as it can"),
@@ -464,7 +479,9 @@ impl KeyError {
     /// What to do about it, in one line.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Locked { needs: Protector::Passphrase, .. } => "set PANGEA_KEY_PASSPHRASE to the right passphrase",
+            Self::Locked { needs: Protector::Passphrase, .. } => {
+                "set PANGEA_KEY_PASSPHRASE to the right passphrase"
+            }
             Self::Locked { needs: Protector::KeyFile, .. } => "name the right file with --key-file",
             Self::Locked { .. } | Self::NoCopy { .. } | Self::Malformed(_) => {
                 "restore the keys from a backup: pangea keys restore FILE DIR..."

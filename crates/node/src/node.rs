@@ -15,9 +15,7 @@ use pangea_transport::{Loopback, Transport as _};
 use crate::assemble::{Assembly, Mounted};
 use crate::clock::SystemClock;
 use crate::config::Options;
-use crate::control::{
-    Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status,
-};
+use crate::control::{Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status};
 use crate::credentials::AccessKeys;
 use crate::drives::Absent;
 use crate::error::StartError;
@@ -103,8 +101,7 @@ impl Node {
             refill: self.refill.clone(),
             asked: self.scrub_asked.clone(),
         });
-        let scrub_after =
-            if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
+        let scrub_after = if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
         let stores: Vec<Arc<dyn ShardStore>> = self.mounted.iter().map(|drive| drive.store.clone()).collect();
         let completion = worker("completion", "completes stripes that are not whole");
         let garbage = worker("garbage", "frees what nothing refers to any more");

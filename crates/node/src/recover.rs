@@ -197,7 +197,11 @@ fn read_drive(directory: &Directory, seen: &mut Seen) -> Result<(ExtentReader, u
 }
 
 /// Walks all blobs; gives the ids of those that exist.
-async fn count_stripes(meta: &dyn Meta, seen: &Seen, report: &mut Report) -> Result<BTreeSet<BlobId>, MetaError> {
+async fn count_stripes(
+    meta: &dyn Meta,
+    seen: &Seen,
+    report: &mut Report,
+) -> Result<BTreeSet<BlobId>, MetaError> {
     let (mut known, mut after) = (BTreeSet::new(), None);
     let none = BTreeSet::new();
     loop {
@@ -216,7 +220,9 @@ async fn count_stripes(meta: &dyn Meta, seen: &Seen, report: &mut Report) -> Res
                     report.spilled_blobs += 1;
                     continue;
                 }
-                BlobBody::Inline { .. } | BlobBody::Composite { .. } | BlobBody::CompositeSpilled { .. } => continue,
+                BlobBody::Inline { .. } | BlobBody::Composite { .. } | BlobBody::CompositeSpilled { .. } => {
+                    continue;
+                }
             };
             let shards = seen.get(&id).unwrap_or(&none);
             match manifest {
@@ -230,7 +236,8 @@ async fn count_stripes(meta: &dyn Meta, seen: &Seen, report: &mut Report) -> Res
 fn count_blob(manifest: &Manifest, shards: &BTreeSet<(u32, u8)>, report: &mut Report) {
     for (number, entry) in (0..manifest.chunks()).filter_map(|chunk| Some((chunk, manifest.chunk(chunk)?))) {
         let code = entry.shape.code;
-        let found = shards.range((number, 0)..=(number, u8::MAX)).filter(|(_, index)| *index < code.n()).count();
+        let found =
+            shards.range((number, 0)..=(number, u8::MAX)).filter(|(_, index)| *index < code.n()).count();
         report.stripes += 1;
         if found == usize::from(code.n()) {
             report.whole_stripes += 1;

@@ -3,6 +3,7 @@
 //! Knows the token from its caller, or finds the one that a server on this machine made: the server says where it lies, and
 //! whoever may read that file is an operator.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ struct Hello {
 impl Remote {
     /// A server by its address, `http://HOST:PORT`.
     pub fn new(url: &str, token: Option<Secret>) -> Result<Self, ControlError> {
-        let invalid = || ControlError::Unreachable { why: format!("`{url}` is not an address like {ADMIN_DEFAULT}") };
+        let invalid =
+            || ControlError::Unreachable { why: format!("`{url}` is not an address like {ADMIN_DEFAULT}") };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let authority = uri.authority().ok_or_else(invalid)?;
         if uri.scheme_str() != Some("http") || authority.port_u16().is_none() {
@@ -55,7 +57,8 @@ impl Remote {
     }
 
     async fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ControlError> {
-        let body = serde_json::to_vec(body).map_err(|error| ControlError::Failed { why: error.to_string() })?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| ControlError::Failed { why: error.to_string() })?;
         match &self.token {
             Some(token) => self.ask(Method::POST, path, body.into(), Some(token)).await,
             None => {
@@ -69,7 +72,8 @@ impl Remote {
     async fn find_token(&self) -> Result<Secret, ControlError> {
         let hello: Hello = self.ask(Method::GET, "/control/v1/hello", Bytes::new(), None).await?;
         let unauthorized = |why: String| ControlError::Unauthorized { why };
-        let file = hello.token_file.ok_or_else(|| unauthorized("the server wants the operator token".into()))?;
+        let file =
+            hello.token_file.ok_or_else(|| unauthorized("the server wants the operator token".into()))?;
         read_token(&file).ok_or_else(|| {
             unauthorized(format!("the operator token in {} cannot be read by this user", file.display()))
         })
@@ -91,11 +95,14 @@ impl Remote {
         let answered = tokio::time::timeout(TIMEOUT, self.send(request)).await;
         let (status, body) = match answered {
             Ok(Ok(answer)) => answer,
-            Ok(Err(why)) => return Err(unreachable(format!("no server answers at http://{}: {why}", self.authority))),
+            Ok(Err(why)) => {
+                return Err(unreachable(format!("no server answers at http://{}: {why}", self.authority)));
+            }
             Err(_) => return Err(unreachable(format!("http://{} did not answer in time", self.authority))),
         };
         if status == StatusCode::OK {
-            let foreign = |error| unreachable(format!("http://{} is not a pangea server: {error}", self.authority));
+            let foreign =
+                |error| unreachable(format!("http://{} is not a pangea server: {error}", self.authority));
             return serde_json::from_slice(&body).map_err(foreign);
         }
         let error = serde_json::from_slice(&body);
@@ -116,6 +123,12 @@ impl Remote {
         driver.abort();
         Ok((status, body))
     }
+}
+
+/// Waits for an answer, for callers without a runtime.
+pub fn wait<T>(answer: impl Future<Output = Result<T, ControlError>>) -> Result<T, ControlError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| ControlError::Failed { why: error.to_string() })?.block_on(answer)
 }
 
 /// A made token, read with suspicion: whoever holds the port could name any file, and gets nothing else to see.

@@ -133,9 +133,10 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         options: GatewayOptions { drain_timeout: DRAIN, ..GatewayOptions::default() },
     });
     let mut serving = Serving::start(&node, gateway, s3, admin)?;
-    let status = node.report().await.map_err(|error| {
-        StartError::Meta(pangea_meta::MetaError::Unavailable { why: error.to_string() })
-    })?;
+    let status = node
+        .report()
+        .await
+        .map_err(|error| StartError::Meta(pangea_meta::MetaError::Unavailable { why: error.to_string() }))?;
     let unknown_variables = node.options.unknown_variables.clone();
     let (access_key, secret_key) = (root.id, root.made);
     announce(Announcement { first, listen, admin_listen, access_key, secret_key, status, unknown_variables });

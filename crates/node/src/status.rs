@@ -10,7 +10,7 @@ use pangea_core::layout::{Layout, Role};
 use pangea_core::meta::TodoRow;
 use pangea_core::seam::Clock as _;
 use pangea_meta::PAGE_ROWS_MAX;
-use pangea_store::port::{StoreStatus, Stopped};
+use pangea_store::port::{Stopped, StoreStatus};
 
 use crate::assemble::Mounted;
 use crate::control::{
@@ -57,8 +57,9 @@ impl Node {
             ready: self.ready.load(std::sync::atomic::Ordering::Acquire),
             whole: not_whole_because.is_empty(),
             not_whole_because,
-            durability: "an acknowledged write survives power loss: every shard and the metadata log are synced first"
-                .to_owned(),
+            durability:
+                "an acknowledged write survives power loss: every shard and the metadata log are synced first"
+                    .to_owned(),
             layout: LayoutStatus {
                 epoch: layout.epoch,
                 code: layout.code.to_string(),
@@ -110,8 +111,11 @@ impl Node {
         if self.refill.load(std::sync::atomic::Ordering::Acquire) {
             why.push("a drive is being refilled: the scrub that does it has not gone through yet".to_owned());
         }
-        let missing: Vec<String> =
-            drives.iter().filter(|d| d.state == "missing").map(|d| format!("slot {} ({})", d.slot, d.path)).collect();
+        let missing: Vec<String> = drives
+            .iter()
+            .filter(|d| d.state == "missing")
+            .map(|d| format!("slot {} ({})", d.slot, d.path))
+            .collect();
         if !missing.is_empty() {
             why.push(format!("drives are missing: {}", missing.join(", ")));
         }

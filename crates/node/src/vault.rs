@@ -71,7 +71,11 @@ impl Vault {
             None => state.unlock.clone(),
         };
         let now_ms = self.clock.wall_ms();
-        let next = if rotation.new_key { state.ring.rotated(now_ms, &SystemEntropy) } else { Some(state.ring.touched()) };
+        let next = if rotation.new_key {
+            state.ring.rotated(now_ms, &SystemEntropy)
+        } else {
+            Some(state.ring.touched())
+        };
         let next = next.ok_or_else(|| refused(&KeyError::RingFull))?;
         let (ring, key, drives) = (next.clone(), unlock.clone(), self.drives.clone());
         // Stretching a passphrase and syncing drives take their time.
@@ -101,7 +105,9 @@ impl Vault {
             let page = client.meta().bucket_keys(after, SCAN_KEYS).await.map_err(|error| failed(&error))?;
             let Some((bucket, generation, _)) = page.last() else { break };
             after = Some((*bucket, *generation));
-            for (bucket, generation, row) in page.into_iter().filter(|(.., row)| row.master_generation < newest) {
+            for (bucket, generation, row) in
+                page.into_iter().filter(|(.., row)| row.master_generation < newest)
+            {
                 let key = KeyRef { bucket, generation };
                 let opened = client.keys().unwrap_bucket_key(key, &row);
                 let why = || format!("bucket {bucket}, key {generation}: no master key opens it");
@@ -137,7 +143,9 @@ pub(crate) fn describe(protector: Protector) -> &'static str {
             "not protected: whoever has the drives has the key; protect it with `pangea keys rotate --passphrase` or \
              `--key-file FILE`"
         }
-        Protector::Passphrase => "sealed by a passphrase; without it, and without a backup, nothing can be read",
+        Protector::Passphrase => {
+            "sealed by a passphrase; without it, and without a backup, nothing can be read"
+        }
         Protector::KeyFile => "sealed by a key file; without it, and without a backup, nothing can be read",
     }
 }

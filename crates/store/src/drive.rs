@@ -21,6 +21,10 @@ use crate::port::{Fault, IoOp, StoreError};
 /// The file that marks a directory as in use; made by `FileDisk`, means nothing to the format.
 pub const LOCK_FILE: &str = "lock";
 const SUPERBLOCK_NEW_FILE: &str = "superblock.new";
+/// What the node and the metadata keep on a drive beside us: no obstacle to a new drive.
+pub const NEIGHBOUR_FILES: [&str; 5] = ["keys", "keys.new", "keys.old", "admin.token", "admin.token.new"];
+/// The same, below these directories; damaged files are moved aside into the last ones.
+pub const NEIGHBOUR_PREFIXES: [&str; 2] = ["meta/", "damaged-"];
 /// Foreign file names that an error shows.
 const NAMES_SHOWN: usize = 3;
 /// Blocks of each extent that are searched for a record that names the drive.
@@ -163,9 +167,16 @@ pub fn probe(disk: &dyn Disk) -> Result<Probe, OpenError> {
     if !extents.is_empty() {
         return Ok(Probe::Damaged { named: identity_in_extents(disk, &extents) });
     }
-    let ours = |name: &String| [LOCK_FILE, SUPERBLOCK_NEW_FILE, CHECKPOINT_NEW_FILE].contains(&name.as_str());
-    let foreign: Vec<String> = names.into_iter().filter(|name| !ours(name)).take(NAMES_SHOWN).collect();
+    let ours = |name: &str| [LOCK_FILE, SUPERBLOCK_NEW_FILE, CHECKPOINT_NEW_FILE].contains(&name);
+    let foreign = names.into_iter().filter(|name| !ours(name) && !is_neighbour(name));
+    let foreign: Vec<String> = foreign.take(NAMES_SHOWN).collect();
     Ok(if foreign.is_empty() { Probe::Empty } else { Probe::Foreign { names: foreign } })
+}
+
+/// Whether a file, as the drive lists it, belongs to those that share the drive with us.
+pub fn is_neighbour(name: &str) -> bool {
+    let below = |prefix: &&str| name.starts_with(*prefix) && name.contains('/');
+    NEIGHBOUR_FILES.contains(&name) || NEIGHBOUR_PREFIXES.iter().any(below)
 }
 
 /// Makes an empty directory a drive. A crash leaves it either empty or formatted.

@@ -9,9 +9,7 @@ use tokio::sync::watch;
 
 use super::{Parts, Token, is_loopback_name, serve};
 use crate::config::Secret;
-use crate::control::{
-    Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status,
-};
+use crate::control::{Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status};
 use crate::entropy::SystemEntropy;
 use crate::remote::Remote;
 use crate::scratch::Scratch;
@@ -19,7 +17,7 @@ use crate::scratch::Scratch;
 /// A node that scrubs at once and refuses the rest.
 struct Puppet;
 
-fn refused<'a, T>() -> Reply<'a, T> {
+fn refused<'a, T: Send + 'a>() -> Reply<'a, T> {
     Box::pin(std::future::ready(Err(ControlError::Refused { why: "not today".into() })))
 }
 
@@ -75,7 +73,8 @@ async fn ask(running: &Running, request: &str) -> String {
 #[tokio::test]
 async fn health_and_metrics_are_for_everyone() {
     let running = start(Token::configured(&Secret::new("0123456789abcdef"))).await;
-    let get = async |path: &str| ask(&running, &format!("GET {path} HTTP/1.1\r\nHost: anything\r\n\r\n")).await;
+    let get =
+        async |path: &str| ask(&running, &format!("GET {path} HTTP/1.1\r\nHost: anything\r\n\r\n")).await;
     assert_eq!(get("/health/live").await, "HTTP/1.1 200 OK|live\n");
     assert_eq!(get("/health/ready").await, "HTTP/1.1 503 Service Unavailable|not ready\n");
     running.ready.store(true, Ordering::Release);
@@ -90,7 +89,8 @@ async fn health_and_metrics_are_for_everyone() {
 async fn what_changes_something_needs_the_token_and_the_right_name() {
     let scratch = Scratch::new("admin");
     let running = start(Token::draw(scratch.path(), &SystemEntropy).expect("drawn")).await;
-    let post = |host: &str, extra: &str| format!("POST /control/v1/scrub HTTP/1.1\r\nHost: {host}\r\n{extra}\r\n");
+    let post =
+        |host: &str, extra: &str| format!("POST /control/v1/scrub HTTP/1.1\r\nHost: {host}\r\n{extra}\r\n");
     assert!(ask(&running, &post("HOST", "")).await.starts_with("HTTP/1.1 401"));
     assert!(ask(&running, &post("HOST", "Authorization: Bearer 00\r\n")).await.starts_with("HTTP/1.1 401"));
     let token = std::fs::read_to_string(scratch.path().join("admin.token")).expect("there");
@@ -122,10 +122,14 @@ async fn a_configured_token_guards_reading_too() {
 
 #[test]
 fn loopback_names_are_recognised() {
-    for good in ["localhost", "localhost:9001", "127.0.0.1", "127.0.0.1:9001", "[::1]:9001", "[::1]", "127.8.8.8:1"] {
+    for good in
+        ["localhost", "localhost:9001", "127.0.0.1", "127.0.0.1:9001", "[::1]:9001", "[::1]", "127.8.8.8:1"]
+    {
         assert!(is_loopback_name(good), "{good}");
     }
-    for bad in ["", "evil.example", "evil.example:9001", "localhost.evil.example", "10.0.0.1:9001", "127.0.0.1.evil"] {
+    for bad in
+        ["", "evil.example", "evil.example:9001", "localhost.evil.example", "10.0.0.1:9001", "127.0.0.1.evil"]
+    {
         assert!(!is_loopback_name(bad), "{bad}");
     }
 }

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::{CONFIG, ConfigError, DRIVES, SETTINGS, nearest, variable};
 
+/// Variables that the operator commands read.
+const OPERATOR_VARIABLES: [&str; 3] =
+    ["PANGEA_ADMIN", "PANGEA_BACKUP_PASSPHRASE", "PANGEA_NEW_KEY_PASSPHRASE"];
+
 /// Where a layer's settings were given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -66,8 +70,7 @@ impl Layer {
                 Some(setting) => {
                     layer.values.insert(setting.name, Value::Text(value));
                 }
-                // What the operator commands read.
-                None if name == "PANGEA_ADMIN" => {}
+                None if OPERATOR_VARIABLES.contains(&name.as_str()) => {}
                 None => unknown.push(name),
             }
         }
@@ -77,9 +80,10 @@ impl Layer {
 
     /// The settings of a TOML file: one flat table.
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Toml { path: path.into(), why: error.to_string() })?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Toml {
+            path: path.into(),
+            why: error.to_string(),
+        })?;
         let mut layer = Self { source: Source::File(path.into()), values: BTreeMap::new() };
         for (key, value) in table {
             let setting = SETTINGS.iter().find(|setting| setting.name == key && key != CONFIG);

@@ -110,7 +110,11 @@ impl fmt::Display for DriveError {
                 write!(f, "{} has format version {version}, newer than this program knows", path.display())
             }
             Self::OtherCluster { path, found, expected } => {
-                write!(f, "wrong drive: {} belongs to cluster {found}, the others to {expected}", path.display())
+                write!(
+                    f,
+                    "wrong drive: {} belongs to cluster {found}, the others to {expected}",
+                    path.display()
+                )
             }
             Self::NotInLayout { path, drive, slot, holder } => {
                 write!(f, "wrong drive: {} is drive {drive}, made for slot {slot}, ", path.display())?;
@@ -150,14 +154,22 @@ impl DriveError {
     /// What to do about it, in one line.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::NoParent { .. } => "check the path and that its drive is mounted, or make the parent directory",
-            Self::NotADirectory { .. } | Self::Foreign { .. } => "name an empty directory, or one that pangea made",
+            Self::NoParent { .. } => {
+                "check the path and that its drive is mounted, or make the parent directory"
+            }
+            Self::NotADirectory { .. } | Self::Foreign { .. } => {
+                "name an empty directory, or one that pangea made"
+            }
             Self::InUse { .. } => "stop the other pangea server, or name other directories",
             Self::Newer { .. } => "start it with the newer pangea that wrote it",
             Self::OtherCluster { .. } => "name only drives of one cluster",
-            Self::NotInLayout { .. } => "it was replaced: leave it out, or empty the directory to use it anew",
+            Self::NotInLayout { .. } => {
+                "it was replaced: leave it out, or empty the directory to use it anew"
+            }
             Self::Twice { .. } => "leave the copy out",
-            Self::TooFew { .. } => "name all directories of the cluster and check that their drives are mounted",
+            Self::TooFew { .. } => {
+                "name all directories of the cluster and check that their drives are mounted"
+            }
             Self::Open { error: OpenError::Denied { .. }, .. } => {
                 "give this user the directory: chown -R USER DIR, or start as its owner"
             }

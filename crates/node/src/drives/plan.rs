@@ -82,7 +82,8 @@ pub fn plan(
     found: &[(&Path, &Found)],
     draw: &mut dyn FnMut() -> DriveId,
 ) -> Result<Plan, DriveError> {
-    let mut seating = Seating { cluster, layout, found, seats: BTreeMap::new(), free: Vec::new(), why: BTreeMap::new() };
+    let mut seating =
+        Seating { cluster, layout, found, seats: BTreeMap::new(), free: Vec::new(), why: BTreeMap::new() };
     for directory in 0..found.len() {
         seating.seat_known(directory)?;
     }
@@ -115,7 +116,9 @@ impl Seating<'_> {
             Found::Formatted(identity) => Action::Open(*identity),
             Found::Damaged(Some(identity)) => Action::Adopt(*identity),
             Found::Unusable(error) => {
-                let slot = self.slot_at(path).ok_or_else(|| DriveError::Open { path: path.into(), error: error.clone() })?;
+                let slot = self
+                    .slot_at(path)
+                    .ok_or_else(|| DriveError::Open { path: path.into(), error: error.clone() })?;
                 self.why.insert(slot, error.to_string());
                 return Ok(());
             }
@@ -277,8 +280,11 @@ pub fn next_layout(
     node: NodeId,
     chosen: Option<Code>,
 ) -> Layout {
-    let mut drives: BTreeMap<Slot, LayoutDrive> =
-        layout.into_iter().flat_map(|layout| &layout.drives).map(|drive| (drive.slot, drive.clone())).collect();
+    let mut drives: BTreeMap<Slot, LayoutDrive> = layout
+        .into_iter()
+        .flat_map(|layout| &layout.drives)
+        .map(|drive| (drive.slot, drive.clone()))
+        .collect();
     for seat in &plan.seats {
         let (path, weight) = found[seat.directory];
         let path = absolute(path).display().to_string();
@@ -295,7 +301,8 @@ pub fn next_layout(
         let drive = drives.entry(seat.slot()).or_insert(fresh);
         (drive.drive, drive.path) = (seat.action.identity().drive, path);
     }
-    let count = |drives: &mut dyn Iterator<Item = &LayoutDrive>| drives.filter(|d| d.role == Role::Active).count();
+    let count =
+        |drives: &mut dyn Iterator<Item = &LayoutDrive>| drives.filter(|d| d.role == Role::Active).count();
     let by_count = Code::default_for(count(&mut drives.values()));
     let code = chosen.unwrap_or_else(|| match layout {
         Some(layout) if layout.code != Code::default_for(count(&mut layout.drives.iter())) => layout.code,

@@ -118,7 +118,13 @@ fn newest<'a>(found: &'a [Found], states: &[(PathBuf, CopyState)]) -> Result<&'a
 }
 
 /// Copies of the newest sequence must hold the same keys.
-fn check_forks(found: &[Found], path: &Path, head: &Head, ring: &Ring, unlock: &Unlock) -> Result<(), KeyError> {
+fn check_forks(
+    found: &[Found],
+    path: &Path,
+    head: &Head,
+    ring: &Ring,
+    unlock: &Unlock,
+) -> Result<(), KeyError> {
     for (other, other_head, bytes) in found {
         // Copies written together are equal to the salt; only others cost an unlocking.
         let differs = other_head != head && other_head.sequence == head.sequence;
@@ -130,7 +136,10 @@ fn check_forks(found: &[Found], path: &Path, head: &Head, ring: &Ring, unlock: &
 }
 
 /// Writes one key file to every drive, durably. The first failure ends it; drives before it have the new copy.
-pub fn write_copies<'a>(drives: impl Iterator<Item = &'a Path> + Clone, bytes: &[u8]) -> Result<(), KeyError> {
+pub fn write_copies<'a>(
+    drives: impl Iterator<Item = &'a Path> + Clone,
+    bytes: &[u8],
+) -> Result<(), KeyError> {
     for drive in drives.clone() {
         write_copy(drive, bytes)?;
     }
@@ -166,9 +175,11 @@ pub fn write_new_file(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
 }
 
 fn sync_directory(directory: &Path) -> Result<(), KeyError> {
-    File::open(directory)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| KeyError::Io { doing: "sync", path: directory.to_owned(), source })
+    File::open(directory).and_then(|file| file.sync_all()).map_err(|source| KeyError::Io {
+        doing: "sync",
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 fn forgive_missing(error: io::Error) -> io::Result<()> {

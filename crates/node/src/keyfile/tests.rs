@@ -7,7 +7,8 @@ use pangea_core::id::ClusterId;
 use pangea_core::seam::Entropy;
 
 use super::{
-    CopyState, FILE_BYTES_MAX, Head, KEY_FILE_NAME, KeyError, Protector, Ring, Unlock, read_copies, write_copies,
+    CopyState, FILE_BYTES_MAX, Head, KEY_FILE_NAME, KeyError, Protector, Ring, Unlock, read_copies,
+    write_copies,
 };
 use crate::config::Secret;
 use crate::scratch::Scratch;
@@ -154,7 +155,9 @@ fn a_crash_between_the_names_loses_no_ring() {
 fn two_clusters_two_histories_and_no_copy_at_all_are_errors() {
     let scratch = Scratch::new("keys-clash");
     let drives = drives(&scratch, 2);
-    assert!(matches!(read_copies(&drives, &Unlock::Nothing), Err(KeyError::NoCopy { found }) if found.is_empty()));
+    assert!(
+        matches!(read_copies(&drives, &Unlock::Nothing), Err(KeyError::NoCopy { found }) if found.is_empty())
+    );
     write_copies(paths(&drives[..1]), &sealed(&ring(), &Unlock::Nothing)).expect("written");
     let foreign = Ring::draw(ClusterId([8; 16]), 0, &counter());
     write_copies(paths(&drives[1..]), &sealed(&foreign, &Unlock::Nothing)).expect("written");

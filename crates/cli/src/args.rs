@@ -1,0 +1,170 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed; 2 configuration or usage; 3 drives; 4 keys; 5 metadata; 6 addresses;
+7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read.";
+
+/// An S3 server on encrypted, erasure-coded, self-verifying shards.
+#[derive(Parser, Debug)]
+#[command(name = "pangea", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Serve S3 from one or more directories, one a drive.
+    Server(ServerArgs),
+    /// Show everything worth knowing of a running server.
+    Status(StatusArgs),
+    /// Read every shard and mend what is wrong.
+    Scrub(ScrubArgs),
+    /// Rebuild the metadata view of a stopped server and compare it with the drives.
+    Recover(RecoverArgs),
+    /// Back up, restore and rotate the master key.
+    Keys(KeysArgs),
+    /// Show what this machine offers and what a server would choose.
+    Doctor(DoctorArgs),
+}
+
+/// Flags override PANGEA_* variables (PANGEA_LISTEN, ...), these the --config file.
+///
+/// Secrets come from the environment only: PANGEA_ROOT_ACCESS_KEY with PANGEA_ROOT_SECRET_KEY, PANGEA_KEY_PASSPHRASE,
+/// PANGEA_ADMIN_TOKEN.
+#[derive(ClapArgs, Debug, Default)]
+pub(crate) struct ServerArgs {
+    /// Directories, one a drive; made if only they themselves do not exist.
+    #[arg(value_name = "DIR")]
+    pub(crate) drives: Vec<String>,
+    /// Where S3 is served [default: 127.0.0.1:9000].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where health, metrics and operators are answered [default: 127.0.0.1:9001].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin_listen: Option<String>,
+    /// A TOML file with these settings (admin_listen = "...").
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<String>,
+    /// The erasure code of new data [default: by the number of drives].
+    #[arg(long, value_name = "K+M")]
+    pub(crate) erasure: Option<String>,
+    /// The region that S3 signatures name [default: us-east-1].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// A file of 32 or more bytes that seals the master key.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key_file: Option<String>,
+    /// Days in which every shard is read once, 0 for never [default: 30].
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) scrub_days: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or a filter [default: info].
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// Where the server is asked.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct AdminArgs {
+    /// The server's admin address.
+    #[arg(long, value_name = "URL", env = "PANGEA_ADMIN", default_value = pangea_node::remote::ADMIN_DEFAULT)]
+    pub(crate) admin: String,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ScrubArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Begin now; without it, say how the last one went and when the next one begins.
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Wait for its end and report what it found.
+    #[arg(long, requires = "now")]
+    pub(crate) wait: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RecoverArgs {
+    /// All directories of the stopped server.
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) drives: Vec<PathBuf>,
+    /// The file that seals the master key.
+    #[arg(long, value_name = "PATH", env = "PANGEA_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum KeysCommand {
+    /// Write the master keys of a running server, sealed by a passphrase, to a new file.
+    ///
+    /// The passphrase is PANGEA_BACKUP_PASSPHRASE, or is asked for.
+    Backup {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// Write the master keys of a backup to the directories of a stopped server.
+    ///
+    /// The backup's passphrase is PANGEA_BACKUP_PASSPHRASE, or is asked for. The copies are sealed by PANGEA_KEY_PASSPHRASE
+    /// or --key-file, if one is given.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// All directories of the server.
+        #[arg(value_name = "DIR", required = true)]
+        drives: Vec<PathBuf>,
+        /// The file that shall seal the master key.
+        #[arg(long, value_name = "PATH", env = "PANGEA_KEY_FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Make a new master key in a running server and rewrap what hangs on the old one.
+    Rotate {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Seal the keys by a passphrase from now on: PANGEA_NEW_KEY_PASSPHRASE, or asked for.
+        #[arg(long, conflicts_with_all = ["key_file", "no_protection"])]
+        passphrase: bool,
+        /// Seal the keys by this file of 32 or more bytes from now on.
+        #[arg(long, value_name = "PATH", conflicts_with = "no_protection")]
+        key_file: Option<PathBuf>,
+        /// Keep the keys in the clear from now on, protected by the files' mode only.
+        #[arg(long)]
+        no_protection: bool,
+        /// Keep the present master key; only what seals it changes.
+        #[arg(long)]
+        protector_only: bool,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Directories whose sync times are measured.
+    #[arg(value_name = "DIR")]
+    pub(crate) drives: Vec<PathBuf>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

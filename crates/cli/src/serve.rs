@@ -1,0 +1,61 @@
+//! `pangea server`: flags into a layer, logs to standard error, the announcement to standard output.
+
+use std::process::ExitCode;
+
+use pangea_node::StartError;
+use pangea_node::config::{self, Layer};
+use pangea_node::server::{self, Ended};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServerArgs;
+use crate::{Failure, announce, print};
+
+/// What a shell expects of a program that a second SIGINT ended.
+const CUT_SHORT: u8 = 130;
+
+pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
+    // Variables that are not text cannot be ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let options = config::load(layer(args), environment).map_err(StartError::Config)?;
+    let filter = EnvFilter::try_new(&options.log).map_err(|error| {
+        Failure::new(format!("--log: {error}"), "name a level: error, warn, info, debug or trace", 2)
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log_panics();
+    let ended = server::serve(options, |announcement| {
+        for note in &announcement.status.notes {
+            tracing::warn!("{note}");
+        }
+        for name in &announcement.unknown_variables {
+            tracing::warn!("the environment variable {name} is not a setting of this program");
+        }
+        print(&announce::text(&announcement));
+    })?;
+    Ok(match ended {
+        Ended::Cleanly => ExitCode::SUCCESS,
+        Ended::Cut => ExitCode::from(CUT_SHORT),
+    })
+}
+
+/// The flags as a layer of settings.
+pub(crate) fn layer(args: &ServerArgs) -> Layer {
+    Layer::flags()
+        .with_list(config::DRIVES, args.drives.clone())
+        .with(config::LISTEN, args.listen.clone())
+        .with(config::ADMIN_LISTEN, args.admin_listen.clone())
+        .with(config::CONFIG, args.config.clone())
+        .with(config::ERASURE, args.erasure.clone())
+        .with(config::REGION, args.region.clone())
+        .with(config::KEY_FILE, args.key_file.clone())
+        .with(config::SCRUB_DAYS, args.scrub_days.clone())
+        .with(config::LOG, args.log.clone())
+}
+
+/// A panic ends its task or thread only; it must be seen all the same.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(%backtrace, "internal error, please report it: {info}");
+    }));
+}
