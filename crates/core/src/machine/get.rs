@@ -150,6 +150,10 @@ impl Get {
                 if let State::Asked { slot, pieces } = self.shard(index).clone() {
                     *self.shard(index) = State::Got { slot, pieces };
                 }
+                // It was asked for its own pieces before the read was degraded: decoding needs the column of it.
+                if self.degraded && !matches!(self.ready(), Some(Ready::Open | Ready::Decode { .. })) {
+                    self.degrade();
+                }
             }
             Event::Failed { index, slot, fault } => self.failed(index, slot, fault),
             Event::Slow => self.degrade(),
@@ -355,6 +359,23 @@ mod tests {
         get.handle(Event::BadTag);
         (0..6).for_each(|index| get.handle(Event::Checked { index, good: true }));
         assert!(get.is_exonerated());
+    }
+
+    #[test]
+    fn a_short_answer_that_was_under_way_when_another_shard_failed_is_asked_again_for_the_column() {
+        // The tail of a chunk: the last data shard holds fewer wanted pieces than the others. (Simulator, cluster seed 6.)
+        let code = Code::new(2, 1).expect("valid");
+        let mut get = Get::new(code, vec![(0, 0..7), (1, 0..6)], |index| vec![Slot(index.into())]);
+        reads(&mut get);
+        get.handle(Event::Failed { index: 0, slot: Slot(0), fault: Fault::Missing });
+        assert_eq!(reads(&mut get), vec![(2, Slot(2), 0..7)]);
+        get.handle(Event::Got { index: 2 });
+        assert_eq!(get.ready(), None);
+        get.handle(Event::Got { index: 1 });
+        assert_eq!(reads(&mut get), vec![(1, Slot(1), 0..7)]);
+        assert_eq!(get.ready(), None, "one whole shard is out, the other is there");
+        get.handle(Event::Got { index: 1 });
+        assert_eq!(get.ready(), Some(Ready::Decode { from: vec![1, 2] }));
     }
 
     #[test]
