@@ -49,6 +49,7 @@ verbs! {
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput,
     get_bucket_versioning: GetBucketVersioningInput => GetBucketVersioningOutput,
     get_object: GetObjectInput => GetObjectOutput,
+    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput,
     head_bucket: HeadBucketInput => HeadBucketOutput,
     head_object: HeadObjectInput => HeadObjectOutput,
     list_buckets: ListBucketsInput => ListBucketsOutput,

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
-    SERVER, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RANGE,
+    RETRY_AFTER, SERVER, TRANSFER_ENCODING,
 };
 use hyper::http::request;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -58,6 +58,7 @@ struct Asked {
     resource: String,
     bad_range: bool,
     hashed_body: bool,
+    expects_continue: bool,
 }
 
 impl Front {
@@ -118,7 +119,9 @@ impl Front {
             Err(refusal) => write_refusal(refusal, &asked, &scope, &mut ending),
         };
         let (mut head, body) = finish(answer, &asked, &scope, &mut ending).into_parts();
-        if malformed {
+        // A final answer to a client that waits for `100 Continue` ends the connection, as S3 does it: botocore takes the
+        // status of such an answer for that of every later request on the same connection.
+        if malformed || asked.expects_continue && !scope.body_asked() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         ending.status = head.status.as_u16();
@@ -196,6 +199,7 @@ fn asked(head: &request::Parts) -> Asked {
         method: head.method.clone(),
         resource: head.uri.path().to_owned(),
         bad_range: range.is_some_and(|range| dto::Range::parse(range).is_err()),
+        expects_continue: head.headers.contains_key(EXPECT),
         hashed_body: hash.is_some_and(|value| value.len() == 64),
     }
 }

@@ -222,6 +222,7 @@ where
             if this.ended {
                 return Poll::Ready(None);
             }
+            this.scope.set_body_asked();
             let polled = Pin::new(&mut this.body).poll_frame(cx);
             if polled.is_ready() {
                 this.stop_waiting();

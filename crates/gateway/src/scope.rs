@@ -31,6 +31,7 @@ pub(crate) struct Scope {
     fault: Mutex<Option<BodyFault>>,
     cause: Mutex<Option<String>>,
     reached: AtomicBool,
+    body_asked: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -47,6 +48,7 @@ impl Scope {
             fault: Mutex::new(None),
             cause: Mutex::new(None),
             reached: AtomicBool::new(false),
+            body_asked: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
@@ -114,6 +116,16 @@ impl Scope {
     /// Whether a verb has begun: before that, an internal error can only come from the body.
     pub(crate) fn reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Records that the body was asked for: a client that waits for `100 Continue` has got it.
+    pub(crate) fn set_body_asked(&self) {
+        self.body_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub(crate) fn body_asked(&self) -> bool {
+        self.body_asked.load(Ordering::Relaxed)
     }
 
     /// Counts body bytes that came.

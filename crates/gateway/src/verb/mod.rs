@@ -14,6 +14,7 @@ pub(crate) mod delete_objects;
 pub(crate) mod get_bucket_location;
 pub(crate) mod get_bucket_versioning;
 pub(crate) mod get_object;
+pub(crate) mod get_object_tagging;
 pub(crate) mod head_bucket;
 pub(crate) mod head_object;
 pub(crate) mod list_buckets;

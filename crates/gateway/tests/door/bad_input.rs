@@ -205,6 +205,28 @@ async fn a_connection_serves_many_requests_and_survives_early_errors() {
     rig.stop().await;
 }
 
+/// botocore keeps the status of a final answer to `Expect: 100-continue` for later requests on the same connection: a
+/// PUT after an empty PUT or a refused one was answered with that one's status.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_final_answer_instead_of_100_continue_ends_the_connection() {
+    let rig = Rig::new().await;
+    rig.put("there", b"x").await;
+    let put = |key: &str| Ask::new("PUT", &format!("/bucket/{key}")).header("expect", "100-continue");
+    let cases = [
+        (put("k").body(b"hello"), 200, None),
+        (put("k").body(b""), 200, Some("close")),
+        (put("there").header("if-none-match", "*").body(b"hello"), 412, Some("close")),
+        (put("%zz").body(b"hello"), 400, Some("close")),
+        (Ask::new("PUT", "/bucket/k").body(b""), 200, None),
+    ];
+    for (ask, status, connection) in cases {
+        let shown = format!("{} {:?}", ask.target, ask.headers);
+        let answer = rig.ask(ask).await;
+        assert_eq!((answer.status, answer.get("connection")), (status, connection), "{shown}");
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_end_and_good_ones_go_on() {
     let options = Options {
