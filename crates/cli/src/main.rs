@@ -12,6 +12,8 @@ mod prompt;
 mod recover;
 mod serve;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write as _;
 use std::process::ExitCode;

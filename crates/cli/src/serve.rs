@@ -1,5 +1,6 @@
 //! `pangea server`: flags into a layer, logs to standard error, the announcement to standard output.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use pangea_node::StartError;
@@ -21,7 +22,8 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
     let filter = EnvFilter::try_new(&options.log).map_err(|error| {
         Failure::new(format!("--log: {error}"), "name a level: error, warn, info, debug or trace", 2)
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     log_panics();
     let ended = server::serve(options, |announcement| {
         for note in &announcement.status.notes {

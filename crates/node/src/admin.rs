@@ -50,6 +50,8 @@ pub(crate) use token::{hex, unhex};
 
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// From a request's first byte to the end of its head, and for its body.
@@ -133,6 +135,13 @@ async fn serve_connection(stream: TcpStream, parts: Arc<Parts>, loopback: bool) 
 
 type Answer = Response<Full<Bytes>>;
 
+/// An answer in place of the one that was asked for.
+struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    body: Bytes,
+}
+
 async fn answer(parts: &Parts, request: Request<Incoming>, loopback: bool) -> Answer {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
@@ -145,8 +154,8 @@ async fn answer(parts: &Parts, request: Request<Incoming>, loopback: bool) -> An
             reply(StatusCode::OK, "text/plain; version=0.0.4", (parts.metrics)().await.into())
         }
         _ if path.starts_with("/control/") => match control(parts, request, &path, loopback).await {
-            Ok(body) => reply(StatusCode::OK, "application/json", body),
-            Err(refusal) => refusal,
+            Ok(body) => reply(StatusCode::OK, JSON, body),
+            Err(refusal) => reply(refusal.status, refusal.kind, refusal.body),
         },
         _ => text(StatusCode::NOT_FOUND, "no such page\n"),
     }
@@ -157,9 +166,9 @@ async fn control(
     request: Request<Incoming>,
     path: &str,
     loopback: bool,
-) -> Result<Bytes, Answer> {
+) -> Result<Bytes, Refusal> {
     if loopback && !names_loopback(&request) {
-        return Err(text(StatusCode::FORBIDDEN, "this port answers to its loopback address only\n"));
+        return Err(say(StatusCode::FORBIDDEN, "this port answers to its loopback address only\n"));
     }
     let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let trusted = parts.token.accepts(shown.and_then(|value| value.strip_prefix("Bearer ")));
@@ -176,9 +185,9 @@ async fn control(
             Some("status") => done(control.status().await),
             Some(rest) => match rest.strip_prefix("scrub/").map(str::parse) {
                 Some(Ok(pass)) => done(control.pass(pass).await),
-                _ => Err(text(StatusCode::NOT_FOUND, "no such page\n")),
+                _ => Err(say(StatusCode::NOT_FOUND, "no such page\n")),
             },
-            None => Err(text(StatusCode::NOT_FOUND, "no such page\n")),
+            None => Err(say(StatusCode::NOT_FOUND, "no such page\n")),
         };
     }
     match (request.method(), path) {
@@ -191,7 +200,7 @@ async fn control(
             let passphrase: String = read(request).await?;
             done(control.back_up_keys(passphrase).await)
         }
-        _ => Err(text(StatusCode::NOT_FOUND, "no such page\n")),
+        _ => Err(say(StatusCode::NOT_FOUND, "no such page\n")),
     }
 }
 
@@ -213,7 +222,7 @@ fn is_loopback_name(host: &str) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answer> {
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
     let refused = |why: String| refuse(StatusCode::BAD_REQUEST, &ControlError::Refused { why });
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
@@ -224,7 +233,7 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Answ
     serde_json::from_slice(&body).map_err(|error| refused(format!("the request's body: {error}")))
 }
 
-fn done<T: Serialize>(result: Result<T, ControlError>) -> Result<Bytes, Answer> {
+fn done<T: Serialize>(result: Result<T, ControlError>) -> Result<Bytes, Refusal> {
     match result {
         Ok(value) => json_bytes(&value),
         Err(error @ ControlError::Refused { .. }) => Err(refuse(StatusCode::CONFLICT, &error)),
@@ -232,20 +241,24 @@ fn done<T: Serialize>(result: Result<T, ControlError>) -> Result<Bytes, Answer> 
     }
 }
 
-fn json_bytes<T: Serialize>(value: &T) -> Result<Bytes, Answer> {
-    let failed = |error: serde_json::Error| text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
+fn json_bytes<T: Serialize>(value: &T) -> Result<Bytes, Refusal> {
+    let failed = |error: serde_json::Error| say(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"));
     serde_json::to_vec(value).map(Bytes::from).map_err(failed)
 }
 
-fn refuse(status: StatusCode, error: &ControlError) -> Answer {
+fn refuse(status: StatusCode, error: &ControlError) -> Refusal {
     match json_bytes(error) {
-        Ok(body) => reply(status, "application/json", body),
-        Err(answer) => answer,
+        Ok(body) => Refusal { status, kind: JSON, body },
+        Err(refusal) => refusal,
     }
 }
 
+fn say(status: StatusCode, text: impl Into<Bytes>) -> Refusal {
+    Refusal { status, kind: TEXT, body: text.into() }
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    reply(status, "text/plain; charset=utf-8", body.into())
+    reply(status, TEXT, body.into())
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use crate::control::{DriveStatus, Status};
 
+type Figure = fn(&DriveStatus) -> u64;
+
 /// Appends the node's own metrics.
 pub(crate) fn render(status: &Status, out: &mut String) {
     gauge(out, "pangea_up", 1);
@@ -19,7 +21,7 @@ pub(crate) fn render(status: &Status, out: &mut String) {
     gauge(out, "pangea_metadata_log_bytes", status.metadata.log_bytes);
     let failed = status.metadata.log_drives.iter().filter(|drive| !drive.ok).count();
     gauge(out, "pangea_metadata_log_drives_failed", failed as u64);
-    let of_drives: [(&str, fn(&DriveStatus) -> u64); 7] = [
+    let of_drives: [(&str, Figure); 7] = [
         ("pangea_drive_ok", |drive| u64::from(drive.state == "ok")),
         ("pangea_drive_capacity_bytes", |drive| drive.capacity_bytes),
         ("pangea_drive_available_bytes", |drive| drive.available_bytes),

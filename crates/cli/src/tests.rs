@@ -1,0 +1,251 @@
+//! The command line as people see it: help, the announcement, the status.
+
+use clap::{CommandFactory as _, Parser as _};
+use expect_test::expect;
+use pangea_node::config::Secret;
+use pangea_node::control::{
+    DriveStatus, KeyStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, Survives,
+    WorkerStatus,
+};
+use pangea_node::server::Announcement;
+
+use crate::args::{Args, Command};
+use crate::{announce, status};
+
+#[test]
+fn the_grammar_is_sound() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn the_help_names_every_command_and_every_exit_code() {
+    let help = Args::command().render_help().to_string();
+    expect![[r#"
+        An S3 server on encrypted, erasure-coded, self-verifying shards
+
+        Usage: pangea <COMMAND>
+
+        Commands:
+          server   Serve S3 from one or more directories, one a drive
+          status   Show everything worth knowing of a running server
+          scrub    Read every shard and mend what is wrong
+          recover  Rebuild the metadata view of a stopped server and compare it with the drives
+          keys     Back up, restore and rotate the master key
+          doctor   Show what this machine offers and what a server would choose
+          help     Print this message or the help of the given subcommand(s)
+
+        Options:
+          -h, --help     Print help
+          -V, --version  Print version
+
+        Exit codes: 0 done; 1 failed; 2 configuration or usage; 3 drives; 4 keys; 5 metadata; 6 addresses;
+        7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read.
+    "#]]
+    .assert_eq(&help);
+}
+
+#[test]
+fn the_contract_of_the_scripts_is_understood() {
+    let good: [&[&str]; 9] = [
+        &["server", "a", "b", "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:2", "--erasure", "1+1"],
+        &["server", "--config", "pangea.toml", "--region", "here", "--key-file", "k"],
+        &["status", "--json", "--admin", "http://127.0.0.1:9001"],
+        &["scrub", "--now", "--wait", "--admin", "http://127.0.0.1:9001"],
+        &["recover", "a", "b"],
+        &["keys", "backup", "file", "--admin", "http://127.0.0.1:9001"],
+        &["keys", "restore", "file", "a", "b"],
+        &["keys", "rotate", "--passphrase", "--protector-only"],
+        &["doctor", "a", "--json"],
+    ];
+    for words in good {
+        let parsed = Args::try_parse_from(std::iter::once("pangea").chain(words.iter().copied()));
+        assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
+    }
+    let bad: [&[&str]; 5] = [
+        &["serve", "a"],
+        &["recover"],
+        &["scrub", "--wait"],
+        &["keys", "rotate", "--passphrase", "--key-file", "k"],
+        &["status", "--jsn"],
+    ];
+    for words in bad {
+        let parsed = Args::try_parse_from(std::iter::once("pangea").chain(words.iter().copied()));
+        assert!(parsed.is_err(), "{words:?}");
+    }
+}
+
+#[test]
+fn flags_become_settings() {
+    let words = ["pangea", "server", "a", "b", "--admin-listen", "127.0.0.1:2", "--scrub-days", "7"];
+    let Command::Server(args) = Args::try_parse_from(words).expect("valid").command else {
+        panic!("a server")
+    };
+    let layer = crate::serve::layer(&args);
+    assert_eq!(layer.list("drives"), Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!((layer.text("admin_listen"), layer.text("scrub_days")), (Some("127.0.0.1:2"), Some("7")));
+    assert_eq!(layer.text("listen"), None);
+}
+
+fn drive(slot: u16, state: &str) -> DriveStatus {
+    DriveStatus {
+        slot,
+        drive: format!("{slot:032x}"),
+        path: format!("/srv/d{slot}"),
+        state: state.to_owned(),
+        reason: None,
+        replaced: None,
+        capacity_bytes: 8 << 40,
+        available_bytes: 3 << 40,
+        live_bytes: 1_500 << 30,
+        garbage_bytes: 0,
+        shards: 123_456,
+        damaged_records: 0,
+    }
+}
+
+fn worker(name: &str, state: &str) -> WorkerStatus {
+    WorkerStatus {
+        name: name.to_owned(),
+        about: "does its work".to_owned(),
+        state: state.to_owned(),
+        passes: 1,
+        done: 5,
+        total: None,
+        next_seconds: None,
+        last_report: None,
+        last_error: None,
+    }
+}
+
+fn sample() -> Status {
+    let missing = DriveStatus {
+        reason: Some("none of the directories that were named holds it".to_owned()),
+        live_bytes: 0,
+        available_bytes: 0,
+        shards: 0,
+        ..drive(1, "missing")
+    };
+    let replaced = DriveStatus { replaced: Some("ff".repeat(16)), ..drive(2, "ok") };
+    let waiting = WorkerStatus {
+        next_seconds: Some(90),
+        last_report: Some("all well".to_owned()),
+        ..worker("scrub", "waiting")
+    };
+    let failed = WorkerStatus { last_error: Some("no luck".to_owned()), ..worker("garbage", "running") };
+    Status {
+        version: "1.2.3".to_owned(),
+        cluster: "ab".repeat(16),
+        node: "cd".repeat(8),
+        endpoint: "http://127.0.0.1:9000".to_owned(),
+        region: "us-east-1".to_owned(),
+        uptime_seconds: 90_061,
+        ready: true,
+        whole: false,
+        not_whole_because: vec!["3 stripes lack shards".to_owned(), "drives are missing: slot 1".to_owned()],
+        durability: "synced first".to_owned(),
+        layout: LayoutStatus { epoch: 2, code: "2+1".to_owned(), write_quorum: 3, partitions: 4096 },
+        survives: Survives { drives: 0, text: "nothing more may be lost now".to_owned() },
+        drives: vec![drive(0, "ok"), missing, replaced],
+        stripes: StripeStatus { not_whole: 3, more: false, by_missing: vec![(1, 3)], stand_ins: 0 },
+        metadata: MetadataStatus {
+            engine: "embedded".to_owned(),
+            generation: 4,
+            applied: 1000,
+            snapshot: 900,
+            log_bytes: 2048,
+            log_drives: vec![LogDrive {
+                name: "/srv/d1".to_owned(),
+                ok: false,
+                last_error: Some("gone".to_owned()),
+            }],
+        },
+        keys: KeyStatus {
+            protector: "none".to_owned(),
+            generation: 1,
+            copies: 3,
+            text: "not protected".to_owned(),
+        },
+        workers: vec![waiting, failed],
+        notes: vec!["/srv/d2: replaced".to_owned()],
+    }
+}
+
+#[test]
+fn the_status_says_what_is_wrong_before_what_is_right() {
+    expect![[r#"
+        pangea 1.2.3, cluster abababab, up 1 d 1 h, ready
+        S3        http://127.0.0.1:9000 (region us-east-1)
+        Data      NOT WHOLE: 3 stripes lack shards
+                  drives are missing: slot 1
+                  3 stripes lack 1 shards
+        Survives  nothing more may be lost now
+        Durable   synced first
+        Layout    epoch 2, code 2+1, writes need 3 shards, 4096 partitions
+        Key       generation 1 on 3 drives; not protected
+        Metadata  embedded, generation 4, 1000 requests, log 2.0 KiB on 1 drives
+                  log drive /srv/d1 is out: gone
+
+        Drives
+            0  ok            1.4 TiB used     3.0 TiB free    123456 shards  /srv/d0
+            1  missing           0 B used         0 B free         0 shards  /srv/d1
+               none of the directories that were named holds it
+            2  ok            1.4 TiB used     3.0 TiB free    123456 shards  /srv/d2
+               replaces drive ffffffffffffffffffffffffffffffff
+
+        Workers
+          scrub          waiting, next in 1 min 30 s: does its work
+                         last: all well
+          garbage        running, 5 so far: does its work
+                         FAILED: no luck
+
+        Notes
+          /srv/d2: replaced
+    "#]]
+    .assert_eq(&status::text(&sample()));
+}
+
+#[test]
+fn the_json_of_the_status_reads_back() {
+    let json = crate::operate::json(&sample()).unwrap_or_else(|_| panic!("it serialises"));
+    assert!(json.contains("\"whole\": false"));
+    assert_eq!(serde_json::from_str::<Status>(&json).expect("it reads back"), sample());
+}
+
+#[test]
+fn the_secret_is_announced_once() {
+    let announcement = |secret_key| Announcement {
+        first: true,
+        listen: "127.0.0.1:9000".parse().expect("valid"),
+        admin_listen: "127.0.0.1:9001".parse().expect("valid"),
+        access_key: "AKID".to_owned(),
+        secret_key,
+        status: sample(),
+        unknown_variables: Vec::new(),
+    };
+    let later = announce::text(&announcement(None));
+    assert!(later.contains("access key  AKID\n") && !later.contains("secret"), "{later}");
+    let first = announce::text(&announcement(Some(Secret::new("s3cr3t"))));
+    assert!(first.starts_with(&later));
+    let pasted = "export AWS_ACCESS_KEY_ID=AKID AWS_SECRET_ACCESS_KEY=s3cr3t AWS_DEFAULT_REGION=us-east-1\n";
+    assert!(first.contains(pasted), "{first}");
+    assert!(first.contains("aws --endpoint-url http://127.0.0.1:9000 s3 ls s3://first\n"), "{first}");
+}
+
+#[test]
+fn sizes_and_times_are_short() {
+    for (bytes, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (102_400, "100 KiB"),
+        (u64::MAX, "16383 PiB"),
+    ] {
+        assert_eq!(status::bytes(bytes), text);
+    }
+    for (seconds, text) in
+        [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min"), (90_000, "1 d 1 h")]
+    {
+        assert_eq!(status::duration(seconds), text);
+    }
+}
