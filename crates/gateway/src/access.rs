@@ -25,7 +25,7 @@ pub(crate) enum Action {
 
 /// Every operation that exists here, and what it does to the bucket and key in its address. Copy sources and the keys
 /// of a DeleteObjects are asked for one by one in their verbs.
-const ACTIONS: [(&str, Action); 22] = [
+const ACTIONS: [(&str, Action); 23] = [
     ("AbortMultipartUpload", Action::Delete),
     ("CompleteMultipartUpload", Action::Write),
     ("CopyObject", Action::Write),
@@ -37,6 +37,7 @@ const ACTIONS: [(&str, Action); 22] = [
     ("GetBucketLocation", Action::SeeBucket),
     ("GetBucketVersioning", Action::SeeBucket),
     ("GetObject", Action::Read),
+    ("GetObjectTagging", Action::Read),
     ("HeadBucket", Action::SeeBucket),
     ("HeadObject", Action::Read),
     ("ListBuckets", Action::ListBuckets),

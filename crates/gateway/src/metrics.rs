@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The operations that are counted by name; every other one is the last.
-const OPERATIONS: [&str; 26] = [
+const OPERATIONS: [&str; 27] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
     "CopyObject",
@@ -20,6 +20,7 @@ const OPERATIONS: [&str; 26] = [
     "GetBucketVersioning",
     "GetObject",
     "GetObjectAttributes",
+    "GetObjectTagging",
     "HeadBucket",
     "HeadObject",
     "ListBuckets",

@@ -1,15 +1,15 @@
 //! The listener: connections in, bounded in number; shutdown that lets running requests finish.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -28,6 +28,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CROWDED_PERCENT: usize = 75;
 /// How long they may then be idle.
 const CROWDED_IDLE: Duration = Duration::from_secs(1);
+/// How long, and for how many bytes, a peer that sends on after the last answer is listened to.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 8 << 20;
+const LINGER_BUFFER_BYTES: usize = 16 << 10;
 /// What a connection over the limit is told.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: Pangea\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
@@ -161,22 +165,46 @@ where
 {
     let phase = Phase::default();
     let socket = Watched::new(socket, phase.clone(), timeouts);
-    let service = service_fn(move |request| Arc::clone(&front).serve(request, phase.clone()));
+    let service = service_fn(move |request| Box::pin(Arc::clone(&front).serve(request, phase.clone())));
     let mut builder = http1::Builder::new();
     // The socket itself keeps the time: hyper cannot tell a slow head from a quiet connection.
     builder.timer(TokioTimer::new()).header_read_timeout(None);
     builder.max_header_size(HEAD_BYTES_MAX + (HEAD_BYTES_MAX >> 2)).max_buf_size(READ_BUFFER_BYTES_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = builder.serve_connection(TokioIo::new(socket), service);
+    let ended = tokio::select! {
+        outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),
+        () = stopped(&mut stopping) => None,
+    };
+    let outcome = match ended {
+        Some(outcome) => outcome,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
     };
-    if let Err(error) = outcome {
-        tracing::debug!(target: "pangea::s3", %error, "connection ended");
+    match outcome {
+        Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+        Err(error) => tracing::debug!(target: "pangea::s3", %error, "connection ended"),
     }
+}
+
+/// Closes without taking the answer back: a peer that is still sending the body of a request that was answered early would
+/// be reset, and might never read the answer. What it sends is thrown away, for a moment (RFC 9112 section 9.6).
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S) {
+    let discard = async {
+        socket.shutdown().await?;
+        let mut scrap = vec![0; LINGER_BUFFER_BYTES];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            match socket.read(&mut scrap).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, the connection is over.
+    let _over = timeout(LINGER_TIME, discard).await;
 }
 
 fn note_panic(ended: Result<(), tokio::task::JoinError>) {
