@@ -184,22 +184,35 @@ fn check_tail(
     notes: &mut Vec<String>,
 ) -> Result<(), MetaError> {
     let number = file.frames.len() as u32;
+    let (mut readable, mut unreadable) = (0, None);
     for (_, copy) in &log.copies {
-        let tail = scan_tail(log, &**copy, file.end, number);
-        match tail.map_err(|source| MetaError::Io { doing: "reading the end of the meta log", source })? {
-            Tail::Clean => {}
-            Tail::Torn => notes.push(format!(
-                "{}: the frame behind request {} is not whole on a drive; it was never acknowledged, or it rotted",
-                log.name(),
-                at.seq
-            )),
-            Tail::LaterFrame => {
+        match scan_tail(log, &**copy, file.end, number) {
+            Ok(Tail::Clean) => readable += 1,
+            Ok(Tail::Torn) => {
+                readable += 1;
+                notes.push(format!(
+                    "{}: the frame behind request {} is not whole on a drive; it was never acknowledged, or it rotted",
+                    log.name(),
+                    at.seq
+                ));
+            }
+            Ok(Tail::LaterFrame) => {
                 let what = "a frame is missing or broken on every drive, and later ones are there";
                 return Err(MetaError::Damaged { file: log.name(), seq: at.seq + 1, what });
             }
+            // What was acknowledged is on every drive that the file was written to: one readable end is enough.
+            Err(source) => {
+                notes.push(format!("{}: its end cannot be read on a drive: {source}", log.name()));
+                unreadable = Some(source);
+            }
         }
     }
-    Ok(())
+    match unreadable {
+        Some(source) if readable == 0 => {
+            Err(MetaError::Io { doing: "reading the end of the meta log", source })
+        }
+        _ => Ok(()),
+    }
 }
 
 enum Tail {

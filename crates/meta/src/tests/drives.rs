@@ -1,7 +1,11 @@
 //! Drives and files that are lost, rolled back, broken or foreign.
 
+use std::io;
+use std::sync::Arc;
+
 use pangea_core::id::ClusterId;
 use pangea_core::keys::SecretKey;
+use pangea_core::seam::{Disk, DiskFile, Space};
 
 use super::crash_disk::{Image, Recorder};
 use super::{TempDir, kept_by, open, options, requests, run};
@@ -243,4 +247,93 @@ fn snapshots_let_old_logs_go() {
         recorder.edit(drive, &newest, |bytes| bytes[600] ^= 1);
     }
     assert_eq!(kept_by(&open(&recorder.drives()).expect("opens")), before);
+}
+
+/// A drive whose log files cannot be read behind an offset.
+struct Unreadable {
+    disk: Arc<dyn Disk>,
+    from: u64,
+}
+
+struct UnreadableFile {
+    file: Box<dyn DiskFile>,
+    from: u64,
+}
+
+impl Disk for Unreadable {
+    fn open(&self, name: &str, create: Option<u64>) -> io::Result<Box<dyn DiskFile>> {
+        let from = if name.starts_with("meta/log-") && create.is_none() { self.from } else { u64::MAX };
+        Ok(Box::new(UnreadableFile { file: self.disk.open(name, create)?, from }))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.disk.space()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+impl DiskFile for UnreadableFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if offset + buf.len() as u64 > self.from {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.file.write_at(parts, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.file.set_size(size)
+    }
+}
+
+/// Found by the simulator (cluster seeds 7 and 96): a latent read error on one drive kept the node from starting.
+#[test]
+fn an_end_that_cannot_be_read_on_one_drive_is_read_on_another() {
+    let recorder = recorder(2);
+    let mut engine = open(&recorder.drives()).expect("opens");
+    run(&mut engine, &requests(8, 100), 2);
+    let before = kept_by(&engine);
+    drop(engine);
+    let (name, starts) = long_log(&recorder);
+    let size = recorder.drive(0).open(&name, None).and_then(|file| file.size()).expect("it is there");
+    for from in [size - 1, starts[starts.len() / 2] as u64, 600] {
+        let broken = Recorder::new(recorder.images());
+        let unreadable = || Arc::new(Unreadable { disk: broken.drive(0), from }) as Arc<dyn Disk>;
+        assert!(open(&[unreadable()]).is_err(), "alone, from byte {from}");
+        assert_eq!(
+            kept_by(&open(&[unreadable(), broken.drive(1)]).expect("opens")),
+            before,
+            "from byte {from}"
+        );
+    }
 }
