@@ -19,6 +19,8 @@ use crate::store::WAITING_MAX;
 const MEND_PASSES_MAX: u32 = 4;
 /// Compaction steps of one drive after which it must be done.
 const COMPACT_STEPS_MAX: u32 = 10_000;
+/// Turns of collecting and compacting after which nothing needless is left.
+const GARBAGE_ROUNDS: u32 = 3;
 const COMPACT_BYTES: u64 = 1 << 20;
 /// Tasks that a quiet cluster may have.
 const QUIET_TASKS_MAX: usize = 200;
@@ -84,11 +86,17 @@ impl World {
     pub(super) async fn check_garbage(&self, nodes: &[Node]) -> Result<(), Violation> {
         let front = nodes[0].front.as_ref().expect("the first machine has the front");
         let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
-        client
-            .collect_condemned_before(u64::MAX, &quiet)
-            .await
-            .map_err(|e| unexplained("collecting garbage", &e))?;
-        client.collect_orphans(&quiet).await.map_err(|e| unexplained("collecting orphans", &e))?;
+        // A full drive takes tombstones again only after compaction: the two take turns.
+        for _ in 0..GARBAGE_ROUNDS {
+            let condemned = client.collect_condemned_before(u64::MAX, &quiet).await;
+            let condemned = condemned.map_err(|e| unexplained("collecting garbage", &e))?;
+            let orphans =
+                client.collect_orphans(&quiet).await.map_err(|e| unexplained("collecting orphans", &e))?;
+            self.sim.tell(|| format!("garbage: {condemned:?}, orphans {orphans:?}"));
+            for store in nodes.iter().flat_map(|node| node.stores.values()) {
+                self.check_drive(store.as_ref()).await?;
+            }
+        }
         let blobs = front.meta.blobs(None, LIST_MAX).await.map_err(|e| unexplained("listing blobs", &e))?;
         let live: BTreeSet<BlobId> =
             blobs.into_iter().filter(|(_, row)| row.refs > 0).map(|(id, _)| id).collect();
@@ -97,7 +105,8 @@ impl World {
             let listed = store.list(None, LIST_MAX).await.map_err(|e| unexplained("listing a drive", &e))?;
             for line in listed {
                 if !live.contains(&line.id.chunk.blob) {
-                    let what = format!("shard {} belongs to nothing and is still there", line.id);
+                    let row = front.meta.blob(line.id.chunk.blob).await;
+                    let what = format!("shard {} belongs to nothing and is still there ({row:?})", line.id);
                     return Err(Violation::Unbounded { what });
                 }
                 if !seen.insert(line.id) {
@@ -106,7 +115,6 @@ impl World {
                     });
                 }
             }
-            self.check_drive(store.as_ref()).await?;
         }
         Ok(())
     }
