@@ -79,11 +79,11 @@ def flip_bytes(drive, rng):
 
 def names(status, drives, what):
     """Status must name every one of these drives as other than well."""
-    by_dir = {drive["path"]: drive for drive in status["drives"]}
+    by_dir = {drive["dir"]: drive for drive in status["drives"]}
     for drive in drives:
         entry = by_dir.get(str(drive))
         check(entry is not None, f"status does not list {drive}: {status}")
-        check(entry["state"] != "ok" or entry["damaged_records"] > 0, f"status does not name {what} {drive}: {entry}")
+        check(entry["state"] != "ok" or entry["errors"] > 0, f"status does not name {what} {drive}: {entry}")
 
 
 def the_view_is_deleted_and_recovered(args):
