@@ -12,7 +12,7 @@ pub(crate) fn text(ready: &Announcement) -> String {
     );
     let drives = status.drives.len();
     let noun = if drives == 1 { "drive" } else { "drives" };
-    out += &format!("  data        {drives} {noun}, code {}: {}\n", status.layout.code, status.survives.text);
+    out += &format!("  data        {drives} {noun}, code {}: {}\n", status.layout.code, status.survives);
     out += &format!("  master key  {}\n", status.keys.text);
     for why in &status.not_whole_because {
         out += &format!("  attention   {why}\n");

@@ -28,7 +28,7 @@ pub(crate) fn text(status: &Status) -> String {
     for (missing, stripes) in &status.stripes.by_missing {
         line(&mut out, format_args!("          {stripes} stripes lack {missing} shards"));
     }
-    line(&mut out, format_args!("Survives  {}", status.survives.text));
+    line(&mut out, format_args!("Survives  {}", status.survives));
     line(&mut out, format_args!("Durable   {}", status.durability));
     line(
         &mut out,
@@ -79,14 +79,13 @@ fn render_drive(out: &mut String, drive: &DriveStatus) {
             bytes(drive.live_bytes + drive.garbage_bytes),
             bytes(drive.available_bytes),
             drive.shards,
-            drive.path
+            drive.dir
         ),
     );
     let notes = [
         drive.reason.clone(),
         drive.replaced.as_ref().map(|old| format!("replaces drive {old}")),
-        (drive.damaged_records > 0)
-            .then(|| format!("{} damaged records were come across", drive.damaged_records)),
+        (drive.errors > 0).then(|| format!("{} errors or damaged shards since the start", drive.errors)),
     ];
     notes.iter().flatten().for_each(|note| line(out, format_args!("       {note}")));
 }

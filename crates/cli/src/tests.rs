@@ -4,8 +4,7 @@ use clap::{CommandFactory as _, Parser as _};
 use expect_test::expect;
 use pangea_node::config::Secret;
 use pangea_node::control::{
-    DriveStatus, KeyStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, Survives,
-    WorkerStatus,
+    DriveStatus, KeyStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, WorkerStatus,
 };
 use pangea_node::server::Announcement;
 
@@ -90,7 +89,7 @@ fn drive(slot: u16, state: &str) -> DriveStatus {
     DriveStatus {
         slot,
         drive: format!("{slot:032x}"),
-        path: format!("/srv/d{slot}"),
+        dir: format!("/srv/d{slot}"),
         state: state.to_owned(),
         reason: None,
         replaced: None,
@@ -99,7 +98,7 @@ fn drive(slot: u16, state: &str) -> DriveStatus {
         live_bytes: 1_500 << 30,
         garbage_bytes: 0,
         shards: 123_456,
-        damaged_records: 0,
+        errors: 0,
     }
 }
 
@@ -144,7 +143,8 @@ fn sample() -> Status {
         not_whole_because: vec!["3 stripes lack shards".to_owned(), "drives are missing: slot 1".to_owned()],
         durability: "synced first".to_owned(),
         layout: LayoutStatus { epoch: 2, code: "2+1".to_owned(), write_quorum: 3, partitions: 4096 },
-        survives: Survives { drives: 0, text: "nothing more may be lost now".to_owned() },
+        survives: "nothing more may be lost now".to_owned(),
+        survives_drives: 0,
         drives: vec![drive(0, "ok"), missing, replaced],
         stripes: StripeStatus { not_whole: 3, more: false, by_missing: vec![(1, 3)], stand_ins: 0 },
         metadata: MetadataStatus {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use pangea_client::{
     CURRENT_EPOCH_SETTING, Client, KeyRing, Options as ClientOptions, Parts, layout_setting,
@@ -36,7 +37,7 @@ use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, next_layout,
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::ground::{Ground, key_drives, seat};
-use crate::handler::Drives;
+use crate::handler::{Drives, Served};
 use crate::keyfile::Ring;
 use crate::pool::{CpuPool, TokioRuntime};
 
@@ -52,6 +53,8 @@ pub(crate) struct Mounted {
     pub drive: DriveId,
     pub path: PathBuf,
     pub store: Arc<dyn ShardStore>,
+    /// How often it found a shard corrupt or failed, since the start.
+    pub errors: Arc<AtomicU64>,
     /// The drive that it took the place of at this start.
     pub replaces: Option<DriveId>,
 }
@@ -239,7 +242,8 @@ fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Store
                 stores.refill |= needs_refill(seat, &report);
                 ground.notes.extend(describe(&path, &report));
                 let (slot, drive, replaces) = (identity.slot, identity.drive, seat.replaces);
-                stores.mounted.push(Mounted { slot, drive, path, store, replaces });
+                let errors = Arc::default();
+                stores.mounted.push(Mounted { slot, drive, path, store, errors, replaces });
             }
             Err(error) => stores.absent.push(Absent {
                 slot: seat.slot(),
@@ -310,8 +314,9 @@ fn connect(
 ) -> (Client, Arc<Loopback>) {
     let transport = Arc::new(Loopback::new(ground.node_id()));
     let endpoint = Endpoint::new(transport.clone() as Arc<dyn Transport>);
-    let stores: BTreeMap<DriveId, Arc<dyn ShardStore>> =
-        mounted.iter().map(|drive| (drive.drive, drive.store.clone())).collect();
+    let served = |drive: &Mounted| Served { store: drive.store.clone(), errors: drive.errors.clone() };
+    let stores: BTreeMap<DriveId, Served> =
+        mounted.iter().map(|drive| (drive.drive, served(drive))).collect();
     let present: BTreeSet<DriveId> = stores.keys().copied().collect();
     tokio::spawn(endpoint.clone().run(Arc::new(Drives::new(stores))));
     let pool = CpuPool::new(doctor::cores());

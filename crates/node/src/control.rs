@@ -165,8 +165,10 @@ pub struct Status {
     pub durability: String,
     /// Where data goes.
     pub layout: LayoutStatus,
-    /// What may be lost now.
-    pub survives: Survives,
+    /// What may be lost now, in a sentence.
+    pub survives: String,
+    /// More drives that may go with everything still readable.
+    pub survives_drives: u16,
     /// The drives of the layout.
     pub drives: Vec<DriveStatus>,
     /// Stripes that are not whole.
@@ -194,15 +196,6 @@ pub struct LayoutStatus {
     pub partitions: u32,
 }
 
-/// What may be lost now.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Survives {
-    /// More drives that may go with everything still readable.
-    pub drives: u16,
-    /// The same in a sentence.
-    pub text: String,
-}
-
 /// One drive of the layout.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DriveStatus {
@@ -210,8 +203,8 @@ pub struct DriveStatus {
     pub slot: u16,
     /// Its id.
     pub drive: String,
-    /// Its directory.
-    pub path: String,
+    /// Its directory, as it was named.
+    pub dir: String,
     /// `ok`, `read-only`, `failed`, `full` or `missing`.
     pub state: String,
     /// Why it is not `ok`.
@@ -228,8 +221,8 @@ pub struct DriveStatus {
     pub garbage_bytes: u64,
     /// Shards.
     pub shards: u64,
-    /// Damaged records that were come across since the start.
-    pub damaged_records: u64,
+    /// Since the start: damaged records at opening and compaction, shards found corrupt, failed reads and writes.
+    pub errors: u64,
 }
 
 /// Stripes that are not whole.

@@ -1,7 +1,8 @@
-//! The node's own drives behind the transport: a question names a drive, its store answers.
+//! The node's own drives behind the transport: a question names a drive, its store answers, and what went wrong is counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use pangea_core::id::{DriveId, NodeId};
@@ -11,14 +12,21 @@ use pangea_store::service::answer;
 use pangea_transport::Handler;
 use pangea_transport::port::BoxFuture;
 
+/// A store, and how often it had to say that a shard is corrupt or that the medium failed.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub store: Arc<dyn ShardStore>,
+    pub errors: Arc<AtomicU64>,
+}
+
 /// See the module.
 pub(crate) struct Drives {
-    stores: BTreeMap<DriveId, Arc<dyn ShardStore>>,
+    stores: BTreeMap<DriveId, Served>,
 }
 
 impl Drives {
     /// The stores of this node by their drives.
-    pub(crate) fn new(stores: BTreeMap<DriveId, Arc<dyn ShardStore>>) -> Self {
+    pub(crate) fn new(stores: BTreeMap<DriveId, Served>) -> Self {
         Self { stores }
     }
 }
@@ -26,10 +34,20 @@ impl Drives {
 impl Handler for Drives {
     fn handle(&self, _: NodeId, request: StoreRequest, body: Bytes) -> BoxFuture<'_, (StoreResponse, Bytes)> {
         Box::pin(async move {
-            match self.stores.get(&drive_of(&request)) {
-                Some(store) => answer(store.as_ref(), request, body).await,
-                None => (StoreResponse::Failed(Fault::NoSuchDrive), Bytes::new()),
+            let Some(served) = self.stores.get(&drive_of(&request)) else {
+                return (StoreResponse::Failed(Fault::NoSuchDrive), Bytes::new());
+            };
+            // Bytes that arrive corrupt are not this drive's fault.
+            let putting = matches!(request, StoreRequest::Put { .. });
+            let answered = answer(served.store.as_ref(), request, body).await;
+            match answered.0 {
+                StoreResponse::Failed(Fault::Corrupt) if putting => {}
+                StoreResponse::Failed(Fault::Corrupt | Fault::Drive) => {
+                    served.errors.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
             }
+            answered
         })
     }
 }

@@ -14,7 +14,7 @@ use pangea_store::port::{Stopped, StoreStatus};
 
 use crate::assemble::Mounted;
 use crate::control::{
-    ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, Survives,
+    ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus,
 };
 use crate::node::Node;
 
@@ -46,7 +46,7 @@ impl Node {
         }
         let metadata = metadata(&meta.status().await.map_err(failed)?);
         let not_whole_because = self.not_whole(&stripes, &drives);
-        let survives = self.survives(&layout, &stripes);
+        let (survives_drives, survives) = self.survives(&layout, &stripes);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.cluster.to_string(),
@@ -67,6 +67,7 @@ impl Node {
                 partitions: layout.partitions(),
             },
             survives,
+            survives_drives,
             drives,
             stripes,
             metadata,
@@ -81,7 +82,7 @@ impl Node {
         let mut status = DriveStatus {
             slot: drive.slot.0,
             drive: drive.drive.to_string(),
-            path: drive.path.clone(),
+            dir: drive.path.clone(),
             state: "missing".to_owned(),
             reason: None,
             replaced: None,
@@ -90,7 +91,7 @@ impl Node {
             live_bytes: 0,
             garbage_bytes: 0,
             shards: 0,
-            damaged_records: 0,
+            errors: 0,
         };
         match mounted {
             Some(mounted) => fill(&mut status, mounted).await,
@@ -114,7 +115,7 @@ impl Node {
         let missing: Vec<String> = drives
             .iter()
             .filter(|d| d.state == "missing")
-            .map(|d| format!("slot {} ({})", d.slot, d.path))
+            .map(|d| format!("slot {} ({})", d.slot, d.dir))
             .collect();
         if !missing.is_empty() {
             why.push(format!("drives are missing: {}", missing.join(", ")));
@@ -123,7 +124,7 @@ impl Node {
     }
 
     /// What may be lost now, computed from the placements and from the stripes that are known to lack shards.
-    fn survives(&self, layout: &Layout, stripes: &StripeStatus) -> Survives {
+    fn survives(&self, layout: &Layout, stripes: &StripeStatus) -> (u16, String) {
         let code = layout.code;
         let present: BTreeSet<u16> = self.mounted.iter().map(|drive| drive.slot).collect();
         // A missing drive's shards are counted by the placement already.
@@ -137,7 +138,7 @@ impl Node {
             (_, 1) => "any one drive may be lost: everything stays readable".to_owned(),
             (_, n) => format!("any {n} drives may be lost: everything stays readable"),
         };
-        Survives { drives, text }
+        (drives, text)
     }
 
     fn survived_drives(&self, layout: &Layout, present: BTreeSet<u16>, losable: u8) -> u16 {
@@ -155,8 +156,9 @@ impl Node {
 }
 
 async fn fill(status: &mut DriveStatus, mounted: &Mounted) {
-    status.path = mounted.path.display().to_string();
+    status.dir = mounted.path.display().to_string();
     status.replaced = mounted.replaces.map(|drive| drive.to_string());
+    status.errors = mounted.errors.load(std::sync::atomic::Ordering::Relaxed);
     match mounted.store.status().await {
         Ok(store) => fill_from(status, &store),
         Err(error) => (status.state, status.reason) = ("failed".to_owned(), Some(error.to_string())),
@@ -178,7 +180,7 @@ fn fill_from(status: &mut DriveStatus, store: &StoreStatus) {
     status.live_bytes = store.live_bytes;
     status.garbage_bytes = store.garbage_bytes;
     status.shards = store.shards;
-    status.damaged_records = store.damaged_records;
+    status.errors += store.damaged_records;
 }
 
 fn stripes(todos: &[&TodoRow]) -> StripeStatus {

@@ -13,7 +13,7 @@ pub(crate) fn render(status: &Status, out: &mut String) {
     gauge(out, "pangea_ready", u64::from(status.ready));
     gauge(out, "pangea_whole", u64::from(status.whole));
     gauge(out, "pangea_layout_epoch", u64::from(status.layout.epoch));
-    gauge(out, "pangea_survives_drives", u64::from(status.survives.drives));
+    gauge(out, "pangea_survives_drives", u64::from(status.survives_drives));
     gauge(out, "pangea_stripes_not_whole", status.stripes.not_whole);
     gauge(out, "pangea_shards_standing_in", status.stripes.stand_ins);
     gauge(out, "pangea_metadata_generation", status.metadata.generation);
@@ -28,7 +28,7 @@ pub(crate) fn render(status: &Status, out: &mut String) {
         ("pangea_drive_live_bytes", |drive| drive.live_bytes),
         ("pangea_drive_garbage_bytes", |drive| drive.garbage_bytes),
         ("pangea_drive_shards", |drive| drive.shards),
-        ("pangea_drive_damaged_records", |drive| drive.damaged_records),
+        ("pangea_drive_errors", |drive| drive.errors),
     ];
     for (name, value) in of_drives {
         line(out, format_args!("# TYPE {name} gauge"));
