@@ -16,6 +16,7 @@ use crate::report::{Report, Row};
 use crate::stats::percentile;
 
 const APPENDS_MAX: usize = 2000;
+const PROBE_APPENDS: usize = 200;
 const APPENDING: Duration = Duration::from_secs(5);
 const SEQUENTIAL_BYTES_MAX: u64 = 1 << 30;
 const SEQUENTIAL: Duration = Duration::from_secs(20);
@@ -51,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn measure(dir: &Path) -> Result<Drive> {
     let payloads = Payloads::new(0);
     let path = dir.join(format!("pangea-bench-drive-{}", std::process::id()));
-    let outcome = appends(&path, &payloads)
+    let outcome = appends(&path, &payloads, APPENDS_MAX)
         .and_then(|appends_ns| Ok(Drive { appends_ns, sequential_mb_s: sequential(&path, &payloads)? }));
     let removed = fs::remove_file(&path);
     let drive = outcome.with_context(|| format!("measuring {}", dir.display()))?;
@@ -59,11 +60,20 @@ pub fn measure(dir: &Path) -> Result<Drive> {
     Ok(drive)
 }
 
-fn appends(path: &Path, payloads: &Payloads) -> Result<Vec<u64>> {
+/// Milliseconds of the median appending fdatasync, quickly: for a round between the rounds of servers.
+pub fn probe(dir: &Path, payloads: &Payloads) -> Result<f64> {
+    let path = dir.join("append-probe");
+    let samples = appends(&path, payloads, PROBE_APPENDS);
+    fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    let median = percentile(&samples?, 0.5).context("the drive answered no append in time")?;
+    Ok(median as f64 / 1e6)
+}
+
+fn appends(path: &Path, payloads: &Payloads, count: usize) -> Result<Vec<u64>> {
     let size: ObjectSize = "4KiB".parse()?;
     let mut file = File::create(path)?;
-    let (mut samples, begun) = (Vec::with_capacity(APPENDS_MAX), Instant::now());
-    while samples.len() < APPENDS_MAX && begun.elapsed() < APPENDING {
+    let (mut samples, begun) = (Vec::with_capacity(count), Instant::now());
+    while samples.len() < count && begun.elapsed() < APPENDING {
         let page = payloads.object(samples.len() as u64, size);
         let start = Instant::now();
         file.write_all(&page)?;
@@ -88,7 +98,7 @@ fn sequential(path: &Path, payloads: &Payloads) -> Result<f64> {
 
 impl Drive {
     /// Milliseconds of one appending fdatasync.
-    pub fn append_ms(&self, share: f64) -> f64 {
+    fn append_ms(&self, share: f64) -> f64 {
         percentile(&self.appends_ns, share).map_or(0.0, |ns| ns as f64 / 1e6)
     }
 

@@ -29,6 +29,19 @@ impl Watched {
         let status = fs::read_to_string(&path).with_context(|| format!("{path}: is the process alive?"))?;
         rss(&status).with_context(|| format!("{path}: not understood"))
     }
+
+    /// Bytes that it has caused to be written to drives so far; none when the kernel does not let us look.
+    pub fn written_bytes(self) -> Option<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.0)).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
+    }
+}
+
+/// How many tasks wanted to run in the last minute: what else the machine does while we measure.
+pub fn load() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("/proc/loadavg")?;
+    let first = text.split_ascii_whitespace().next().context("/proc/loadavg is empty")?;
+    first.parse().context("/proc/loadavg: not understood")
 }
 
 /// utime + stime, fields 14 and 15 of `stat`; the name in field 2 may contain spaces and parentheses.

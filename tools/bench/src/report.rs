@@ -20,7 +20,8 @@ pub struct Row {
     pub peer: Option<String>,
     /// In `unit`.
     pub value: f64,
-    /// `ops/s`, `keys/s`, `MB/s` (10⁶), `ms`, `s/GB` (10⁹), `us/op`, `MB`, `cores`, `count`.
+    /// `ops/s`, `keys/s`, `MB/s` (10⁶), `ms`, `s/GB` (10⁹), `us/op`, `KB/op`, `MB`, `cores`, `tasks`,
+    /// `count`.
     pub unit: &'static str,
     /// Subject ÷ peer, of the unrounded values.
     pub ratio: Option<f64>,

@@ -187,7 +187,7 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
     let clock = || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64);
     let seed = arguments.seed.map_or_else(clock, Ok)?;
     let payloads = Rc::new(Payloads::new(seed));
-    let mut report = Report::default();
+    let mut report = Report { rows: vec![summary::machine()?] };
     let drive = scratch.map(|scratch| drive::measure(&scratch.0)).transpose()?;
     report.rows.extend(drive.iter().flat_map(drive::Drive::rows));
 
@@ -205,16 +205,19 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
             eprintln!("out of time: {} cases were left out, from {case} on", cases.len() - index);
             break;
         }
-        eprintln!("{case}");
-        let rounds = match one_case(arguments, *case, &mut field.targets, &payloads).await {
-            Ok(rounds) => rounds,
+        let probed = scratch.filter(|_| summary::wants_appends(*case));
+        let (rounds, appends) = match one_case(arguments, *case, &mut field.targets, &payloads, probed).await
+        {
+            Ok(found) => found,
             Err(error) => {
                 field.served.iter().for_each(|served| eprintln!("{}: {}", served.url, served.last_words()));
                 return Err(error);
             }
         };
         errors += rounds.iter().flatten().map(|round| round.errors).sum::<u64>();
-        report.rows.extend(summary::rows(*case, &field.targets, &rounds, drive.as_ref()));
+        let rows = summary::rows(*case, &field.targets, &rounds, &appends);
+        eprintln!("{:5.0} s {case}: {}", begun.elapsed().as_secs_f64(), summary::progress(&rows));
+        report.rows.extend(rows);
     }
     if arguments.settle > 0 && field.targets.iter().any(|target| target.watched.is_some()) {
         tokio::time::sleep(Duration::from_secs(arguments.settle)).await;
@@ -229,13 +232,14 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
     Ok((report, errors))
 }
 
-/// All rounds of a case: for every target its rounds, none when it does not know the verb.
+/// All rounds of a case: for every target its rounds (none when it does not know the verb), and the drive's appends.
 async fn one_case(
     arguments: &Arguments,
     case: Case,
     targets: &mut [Target],
     payloads: &Rc<Payloads>,
-) -> Result<Vec<Vec<Round>>> {
+    probed: Option<&Scratch>,
+) -> Result<(Vec<Vec<Round>>, Vec<f64>)> {
     let amount = Amount {
         limits: Limits {
             time: Duration::from_secs(arguments.seconds),
@@ -247,7 +251,11 @@ async fn one_case(
         },
     };
     let mut rounds: Vec<Vec<Round>> = targets.iter().map(|_| Vec::new()).collect();
+    let mut appends = Vec::new();
     for _ in 0..arguments.rounds {
+        if let Some(scratch) = probed {
+            appends.push(drive::probe(&scratch.0, payloads)?);
+        }
         for (target, rounds) in targets.iter_mut().zip(&mut rounds) {
             if case.verb == Verb::List && !target.lists {
                 continue;
@@ -256,7 +264,7 @@ async fn one_case(
             tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(rounds)
+    Ok((rounds, appends))
 }
 
 /// Starts what is to be started and connects to everything; the subject comes first.

@@ -49,6 +49,8 @@ pub struct Round {
     pub errors: u64,
     /// CPU time of the server's process.
     pub cpu: Option<Duration>,
+    /// Bytes that the server's process caused to be written to drives.
+    pub written: Option<u64>,
     /// CPU time of this process: near `wall`, and the client was the limit.
     pub client_cpu: Duration,
     /// Resident memory of the server before and after.
@@ -98,6 +100,7 @@ struct Meters {
     server: Option<Watched>,
     begun: Instant,
     cpu: Option<Duration>,
+    written: Option<u64>,
     client_cpu: Duration,
     rss: Option<u64>,
 }
@@ -107,6 +110,7 @@ impl Meters {
         Ok(Self {
             server,
             cpu: server.map(Watched::cpu).transpose()?,
+            written: server.and_then(Watched::written_bytes),
             rss: server.map(Watched::rss_bytes).transpose()?,
             client_cpu: Watched::own().cpu()?,
             begun: Instant::now(),
@@ -128,6 +132,8 @@ impl Meters {
             p99: percentile(&latencies, 0.99).unwrap_or_default(),
             errors: tally.errors,
             cpu: cpu.zip(self.cpu).map(|(after, before)| after.saturating_sub(before)),
+            written: (self.server.and_then(Watched::written_bytes).zip(self.written))
+                .map(|(after, before)| after.saturating_sub(before)),
             client_cpu: Watched::own().cpu()?.saturating_sub(self.client_cpu),
             rss: self.rss.zip(rss),
         })

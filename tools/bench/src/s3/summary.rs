@@ -5,10 +5,9 @@ use anyhow::Result;
 use super::case::{Case, Verb};
 use super::round::Round;
 use super::target::Target;
-use crate::drive::Drive;
-use crate::process::Watched;
+use crate::process::{self, Watched};
 use crate::report::Row;
-use crate::stats::median;
+use crate::stats::{median, rounded};
 
 /// CPU time is told per GB from this object size on, per request below it.
 const PER_GB_BYTES: u64 = 64 << 10;
@@ -25,27 +24,49 @@ struct Figure {
 }
 
 /// The rows of a case: the subject (the first target) against each peer, then the peers alone.
-pub fn rows(case: Case, targets: &[Target], rounds: &[Vec<Round>], drive: Option<&Drive>) -> Vec<Row> {
-    let named: Vec<(&str, Vec<Figure>)> = (targets.iter().zip(rounds))
+///
+/// `appends_ms`: what one append with fdatasync took on the same drive between the same rounds; a durable PUT of a small
+/// object can reach no less.
+pub fn rows(case: Case, targets: &[Target], rounds: &[Vec<Round>], appends_ms: &[f64]) -> Vec<Row> {
+    let mut named: Vec<(&str, Vec<Figure>)> = (targets.iter().zip(rounds))
         .map(|(target, rounds)| (target.name.as_str(), figures(case, rounds)))
         .collect();
-    let mut rows = compare(&case.to_string(), &named);
-    // A durable PUT of a small object is one append at best: the drive is the peer to reach.
-    if let (Verb::Put, Some(drive), Some((name, figures))) = (case.verb, drive, named.first()) {
-        let p50 = figures.iter().find(|figure| figure.name == "p50");
-        rows.extend(p50.filter(|_| case.concurrency == 1 && case.size.bytes() < PER_GB_BYTES).map(|p50| {
-            Row {
-                case: format!("{case}/p50"),
-                subject: (*name).to_string(),
-                peer: Some("drive append".to_string()),
-                value: p50.value,
-                unit: p50.unit,
-                ratio: ratio(p50.value, drive.append_ms(0.5)),
-                n: p50.n,
-            }
-        }));
+    if let Some(value) = median(appends_ms) {
+        named.push(("drive append", vec![Figure { name: "p50", unit: "ms", value, n: appends_ms.len() }]));
     }
-    rows
+    compare(&case.to_string(), &named)
+}
+
+/// Whether the drive's own append is a peer of this case.
+pub fn wants_appends(case: Case) -> bool {
+    case.verb == Verb::Put && case.concurrency == 1 && case.size.bytes() < PER_GB_BYTES
+}
+
+/// One line of progress: the rates of a case.
+pub fn progress(rows: &[Row]) -> String {
+    let rates = rows.iter().filter(|row| row.case.ends_with("/rate"));
+    let mut told: Vec<String> = Vec::new();
+    for row in rates {
+        let text = format!("{} {} {}", row.subject, rounded(row.value), row.unit);
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told.join(", ")
+}
+
+/// What else the machine was doing when the run began: with more than a fraction of a task, absolute values mean little.
+pub fn machine() -> Result<Row> {
+    let value = process::load()?;
+    Ok(Row {
+        case: "MACHINE/load-before".to_string(),
+        subject: "machine".to_string(),
+        peer: None,
+        value,
+        unit: "tasks",
+        ratio: None,
+        n: 1,
+    })
 }
 
 /// Resident memory of every server that is watched.
@@ -114,6 +135,11 @@ fn figures(case: Case, rounds: &[Round]) -> Vec<Figure> {
     if case.verb == Verb::List {
         medians("rss-growth", "MB", &|round| {
             round.rss.map(|(before, after)| (after as f64 - before as f64) / MB)
+        });
+    }
+    if !matches!(case.verb, Verb::Get | Verb::Head | Verb::List) {
+        medians("written", "KB/op", &|round| {
+            Some(round.written? as f64 / 1e3 / round.requests.max(1) as f64)
         });
     }
     medians("client", "cores", &|round| per_second(round, round.client_cpu.as_secs_f64()));

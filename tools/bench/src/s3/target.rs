@@ -3,7 +3,7 @@
 //! Owns the object numbers of a run: none is used twice on one server.
 
 use std::cell::RefCell;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ const PREPARING_CONNECTIONS: usize = 16;
 /// Objects that GET and HEAD go round in: at most so many, and at most so many bytes.
 const READ_OBJECTS_MAX: u64 = 1000;
 const READ_BYTES_MAX: u64 = 256 << 20;
-/// Objects that a round of DELETE finds, per connection.
-const DELETES_A_CONNECTION: u64 = 400;
+/// Objects that a round of DELETE finds: so many per connection, within bounds. A slow peer has to write them first.
+const DELETES_A_CONNECTION: u64 = 60;
+const DELETES: RangeInclusive<u64> = 200..=1000;
 /// Objects that a round of MIXED may delete before it has written some.
 const MIXED_SPARE: u64 = 32;
 /// Objects from this size on are removed after the round that wrote them; smaller ones at the end of the run.
@@ -150,7 +151,7 @@ impl Target {
     }
 
     async fn delete(&mut self, case: Case, payloads: &Rc<Payloads>, limits: Limits) -> Result<Round> {
-        let count = (DELETES_A_CONNECTION * case.concurrency as u64).min(4 * READ_OBJECTS_MAX);
+        let count = (DELETES_A_CONNECTION * case.concurrency as u64).clamp(*DELETES.start(), *DELETES.end());
         let set = self.prepare(DELETED, case.size, count, payloads).await?;
         let work = Rc::new(RefCell::new(Each::once(Op::Delete, set.room, set.size, &set.numbers)));
         let round = round::run(self, payloads, &work, case.concurrency, limits).await?;
