@@ -33,7 +33,7 @@ fn check_superblock(bytes: &[u8]) {
 pub fn extent_record(data: &[u8]) {
     check_head(data);
     let mut whole = data.to_vec();
-    let Some(Ok(header_len)) = data.get(12..16).map(|len| <[u8; 4]>::try_from(len)) else { return };
+    let Some(Ok(header_len)) = data.get(12..16).map(<[u8; 4]>::try_from) else { return };
     let header_len = u32::from_le_bytes(header_len) as usize;
     if let Some(end) = FIXED_BYTES.checked_add(header_len).filter(|end| *end <= whole.len()) {
         let mut hasher = blake3::Hasher::new();

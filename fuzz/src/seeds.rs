@@ -21,7 +21,7 @@ use pangea_store::format::record::{Body, Place, Stamp, encode_head};
 use pangea_store::format::superblock::{Identity, Superblock};
 use pangea_store::port::ChunkTag;
 
-use crate::{drive, meta, sealed};
+use crate::{drive, log, meta, sealed};
 
 /// Requests of a made-up history that are looked through for one of each kind.
 const HISTORY_REQUESTS: usize = 4000;
@@ -54,6 +54,9 @@ pub fn all() -> Vec<Seed> {
     }
     for (name, bytes) in chunks() {
         add("sealed_chunk", name, bytes);
+    }
+    for (name, bytes) in log::inputs() {
+        add("meta_log", name, bytes);
     }
     let (requests, rows) = history();
     for (tag, bytes) in requests {
@@ -320,12 +323,13 @@ mod tests {
     use std::path::Path;
 
     /// What each target is called and does.
-    const TARGETS: [(&str, fn(&[u8])); 11] = [
+    const TARGETS: [(&str, fn(&[u8])); 12] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
         ("layout", crate::wire::layout),
         ("manifest", crate::wire::manifest),
+        ("meta_log", log::damages),
         ("meta_request", meta::request),
         ("meta_row", meta::row),
         ("sealed_chunk", sealed::chunk),
