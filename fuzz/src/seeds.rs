@@ -322,8 +322,10 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// What each target is called and does.
-    const TARGETS: [(&str, fn(&[u8])); 12] = [
+    /// What a target is called and does.
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 12] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
