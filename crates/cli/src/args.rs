@@ -62,7 +62,8 @@ pub(crate) struct ServerArgs {
     /// Days in which every shard is read once, 0 for never [default: 30].
     #[arg(long, value_name = "DAYS")]
     pub(crate) scrub_days: Option<String>,
-    /// What is logged: error, warn, info, debug, trace, or a filter [default: info].
+    /// What is logged: error, warn, info (a line for every request), debug, trace, or a filter
+    /// [default: info,pangea::s3=warn].
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 }

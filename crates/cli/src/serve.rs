@@ -19,7 +19,8 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let options = config::load(layer(args), environment).map_err(StartError::Config)?;
-    let filter = EnvFilter::try_new(&options.log).map_err(|error| {
+    // The protocol library logs every refused request as an error, and signatures at debug: silent unless asked for by name.
+    let filter = EnvFilter::try_new(format!("s3s=off,{}", options.log)).map_err(|error| {
         Failure::new(format!("--log: {error}"), "name a level: error, warn, info, debug or trace", 2)
     })?;
     let colours = std::io::stderr().is_terminal();
