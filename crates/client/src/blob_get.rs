@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::door::ClientError;
 use crate::extents::decode_extents;
 use crate::flight::InFlight;
+use crate::keyring::{Sealed, blob_aad};
 use crate::stripe::Stripe;
 
 /// Pieces of plaintext, in order.
@@ -45,7 +46,7 @@ impl Client {
             match row.body {
                 BlobBody::Inline { key, sealed } => {
                     let bucket_key = client.inner.bucket_key(key).await?;
-                    let opened = open_small(bucket_key.secret(), &id.0, &sealed);
+                    let opened = open_small(bucket_key.secret(), &blob_aad(Sealed::Inline, id), &sealed);
                     let plain = Bytes::from(opened.map_err(|_| damaged(id, "inline bytes do not open"))?);
                     let range = range.start as usize..range.end as usize;
                     let slice = plain.get(range.clone()).map(|_| plain.slice(range));
@@ -108,8 +109,10 @@ impl Client {
         let manifest = Manifest::decode(manifest).map_err(|_| damaged(id, "its manifest"))?;
         let head = manifest.head();
         let bucket_key = self.inner.bucket_key(head.key).await?;
-        let key =
-            head.data_key.unwrap(bucket_key.secret(), &id.0).map_err(|_| damaged(id, "its data key"))?;
+        let key = head
+            .data_key
+            .unwrap(bucket_key.secret(), &blob_aad(Sealed::DataKey, id))
+            .map_err(|_| damaged(id, "its data key"))?;
         let key = Arc::new(DataKey(key));
         let ahead = (self.inner.options.window_bytes / head.chunk_bytes.max(1) as usize).clamp(1, AHEAD_MAX);
         let client = self.clone();

@@ -22,6 +22,7 @@ use crate::budget::Grant;
 use crate::client::Client;
 use crate::door::{Body, ClientError, Received};
 use crate::flight::InFlight;
+use crate::keyring::{Sealed, blob_aad};
 use crate::runtime::compute;
 
 /// A blob whose shards are durable and whose row is not written yet. Dropped without a commit, it becomes garbage that
@@ -75,7 +76,8 @@ impl Client {
         }
         let (key, bucket_key) = self.current_key(plan.bucket).await?;
         let id = BlobId(self.inner.random());
-        let sealed = seal_small(bucket_key.secret(), self.inner.random(), &id.0, bytes);
+        let sealed =
+            seal_small(bucket_key.secret(), self.inner.random(), &blob_aad(Sealed::Inline, id), bytes);
         let blob = NewBlob {
             id,
             len: received.len,
@@ -145,7 +147,12 @@ impl Client {
         let (key_ref, bucket_key) = self.current_key(plan.bucket).await?;
         let blob = BlobId(inner.random());
         let key = DataKey::new(inner.random());
-        let data_key = WrappedKey::wrap(bucket_key.secret(), key.secret(), inner.random(), &blob.0);
+        let data_key = WrappedKey::wrap(
+            bucket_key.secret(),
+            key.secret(),
+            inner.random(),
+            &blob_aad(Sealed::DataKey, blob),
+        );
         let audit_keys = inner.parts.keys.audit();
         let record = AuditRecord {
             owner: plan.owner,
@@ -233,6 +240,10 @@ impl Client {
             let manifest_len = encoded.len() as u32;
             let written = self.write_spill(plan, encoded).await?;
             let spilled = written.blob.expect("a manifest that spills is not empty");
+            if spilled.spill.is_some() {
+                // Terabytes in one blob on very few drives: parts of an upload are far smaller.
+                return Err(too_long(TooLong { bytes: received.len }));
+            }
             flights.extend(written.flight);
             layout_epoch = layout_epoch.min(spilled.layout_epoch);
             todos.extend(spilled.todos);

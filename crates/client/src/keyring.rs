@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use pangea_core::audit::AuditKeys;
-use pangea_core::id::BucketId;
+use pangea_core::id::{BlobId, BucketId};
 use pangea_core::keys::{BucketKey, KeyRef, MasterKey, PURPOSE_BUCKET_KEYS, WrappedKey, derive};
 use pangea_core::meta::BucketKeyRow;
 
@@ -74,6 +74,24 @@ fn bucket_key_aad(key: KeyRef) -> Vec<u8> {
     let mut aad = b"pangea bucket key v1".to_vec();
     key.encode(&mut aad);
     aad
+}
+
+/// What a bucket key seals for a blob. Bound into the AAD, so that bytes sealed as one are never taken for another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sealed {
+    /// The data key of a blob in chunks.
+    DataKey,
+    /// The bytes of an inline blob.
+    Inline,
+}
+
+/// The AAD of what a bucket key seals for a blob: a purpose, then the blob's id.
+pub(crate) fn blob_aad(sealed: Sealed, blob: BlobId) -> Vec<u8> {
+    let purpose: &[u8] = match sealed {
+        Sealed::DataKey => b"pangea data key v1",
+        Sealed::Inline => b"pangea inline v1",
+    };
+    [purpose, &blob.0].concat()
 }
 
 /// Bucket keys that were unwrapped.

@@ -55,6 +55,9 @@ pub(crate) struct Inventory {
     pub newest_named: u64,
     /// Log files with content behind a broken header, and where they lie.
     rotten: Vec<((u64, u32), String)>,
+    /// Files whose key check fails: of a foreign key if no file opens, rotten if another one does. The log files among them
+    /// with content come with their place in the log.
+    unopened: Vec<(Option<(u64, u32)>, String)>,
 }
 
 impl Inventory {
@@ -72,6 +75,7 @@ impl Inventory {
                 Err(other) => return Err(other),
             }
         }
+        inventory.judge_unopened()?;
         for (key, place) in &inventory.rotten {
             let Some(whole) = inventory.logs.get(key) else {
                 let what = "its header is broken";
@@ -80,6 +84,19 @@ impl Inventory {
             inventory.notes.push(format!("{place} is broken; {} other copies are not", whole.copies.len()));
         }
         Ok(inventory)
+    }
+
+    /// One flipped bit in a key check must not look like a foreign key while the same key opens other files.
+    fn judge_unopened(&mut self) -> Result<(), MetaError> {
+        let opened = !self.logs.is_empty() || !self.snapshots.is_empty();
+        for (log, file) in std::mem::take(&mut self.unopened) {
+            match log {
+                _ if !opened => return Err(MetaError::WrongKey { file }),
+                Some(key) => self.rotten.push((key, file)),
+                None => self.notes.push(format!("{file} does not open and was passed over")),
+            }
+        }
+        Ok(())
     }
 
     /// The newest generation that left a trace.
@@ -128,6 +145,15 @@ impl Inventory {
             };
             match decoded {
                 Ok((header, sealer)) => self.add_file(number, header, sealer, file, &place)?,
+                Err(BadHeader::WrongKey) => {
+                    let log = match Name::parse(&listed) {
+                        Name::Log(generation, number) if has_content(&*file).map_err(io)? => {
+                            Some((generation, number))
+                        }
+                        _ => None,
+                    };
+                    self.unopened.push((log, place));
+                }
                 Err(bad) => match (bad.fatal(&place), Name::parse(&listed)) {
                     (Some(error), _) => return Err(error),
                     (None, Name::Log(generation, file_number)) if has_content(&*file).map_err(io)? => {

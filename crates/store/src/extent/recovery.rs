@@ -277,7 +277,7 @@ impl<'a> Recovery<'a> {
         for number in self.on_disk.iter().copied() {
             let known = self.index.extents.get(&number).copied();
             match known {
-                Some(extent) if extent.sealed => {}
+                Some(extent) if extent.sealed => self.trim(number, extent.used_blocks)?,
                 Some(extent) => self.scan_extent(number, extent.used_blocks, newest)?,
                 // Its removal was decided by the checkpoint that does not name it any more.
                 None if !self.full && number < self.marks.next_extent => self.remove_leftover(number),
@@ -286,6 +286,19 @@ impl<'a> Recovery<'a> {
         }
         let after_disk = newest.map_or(0, |n| n.saturating_add(1));
         self.marks.next_extent = self.marks.next_extent.max(after_disk);
+        Ok(())
+    }
+
+    /// Gives back what a sealed extent does not use: the cut that sealing made is not synced, so a power cut may have
+    /// undone it.
+    fn trim(&mut self, number: u32, used_blocks: u32) -> Result<(), OpenError> {
+        if self.blocks_in(number)? <= used_blocks {
+            return Ok(());
+        }
+        let cut = self.files.get(number).and_then(|file| file.set_size(block_offset(used_blocks)));
+        if let Err(error) = cut {
+            self.note(IoOp::SetSize, &error);
+        }
         Ok(())
     }
 
@@ -362,8 +375,8 @@ impl<'a> Recovery<'a> {
 
     fn take(&mut self, file: &dyn DiskFile, at: Place, head: Head, hash_from: u64) {
         self.report.records_scanned += 1;
-        self.marks.next_batch = self.marks.next_batch.max(head.stamp.batch + 1);
-        self.marks.next_sequence = self.marks.next_sequence.max(head.stamp.sequence + 1);
+        self.marks.next_batch = self.marks.next_batch.max(head.stamp.batch.saturating_add(1));
+        self.marks.next_sequence = self.marks.next_sequence.max(head.stamp.sequence.saturating_add(1));
         if self.last_sequence.is_some_and(|last| head.stamp.sequence <= last) {
             // Left over from a write that failed and was written over: whatever it says was said again, or never true.
             return self.damaged(at, head.blocks(), None);
