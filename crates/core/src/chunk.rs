@@ -180,7 +180,9 @@ impl Shape {
 
     /// Appends the [`SHAPE_BYTES`] of the shape: k, m, j, pieces, codec, aead, plain length, payload length.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        for byte in [self.code.k, self.code.m, self.piece_log2, self.pieces, self.codec as u8, self.aead as u8] {
+        for byte in
+            [self.code.k, self.code.m, self.piece_log2, self.pieces, self.codec as u8, self.aead as u8]
+        {
             out.put_u8(byte);
         }
         out.put_u32(self.plain_len);
@@ -297,15 +299,15 @@ mod tests {
     #[test]
     fn the_default_code_follows_the_number_of_drives() {
         let codes: Vec<String> = (1..=15).map(|d| Code::default_for(d).to_string()).collect();
-        assert_eq!(
-            codes.join(" "),
-            "1+0 1+1 2+1 2+2 3+2 3+3 4+3 4+4 5+4 6+4 7+4 8+4 9+4 10+4 10+4"
-        );
+        assert_eq!(codes.join(" "), "1+0 1+1 2+1 2+2 3+2 3+3 4+3 4+4 5+4 6+4 7+4 8+4 9+4 10+4 10+4");
     }
 
     #[test]
     fn the_write_quorum_is_eleven_of_fourteen() {
         let quorum = |k, m| Code::new(k, m).expect("valid").write_quorum();
-        assert_eq!((quorum(10, 4), quorum(1, 0), quorum(2, 1), quorum(2, 2), quorum(9, 5)), (11, 1, 3, 3, 11));
+        assert_eq!(
+            (quorum(10, 4), quorum(1, 0), quorum(2, 1), quorum(2, 2), quorum(9, 5)),
+            (11, 1, 3, 3, 11)
+        );
     }
 }

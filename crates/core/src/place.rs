@@ -11,9 +11,6 @@ use std::collections::BTreeMap;
 use crate::id::ChunkId;
 use crate::layout::{Layout, LayoutDrive, Role, Slot};
 
-/// The most partitions: 2^20.
-pub const PARTITIONS_LOG2_MAX: u8 = 20;
-
 /// Where a partition's shards go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placement {
