@@ -26,7 +26,7 @@ use pangea_store::service::answer;
 use pangea_transport::{BoxFuture, Endpoint, Handler, Transport};
 
 use crate::dice::{Dice, SimEntropy};
-use crate::disk::SimDisk;
+use crate::disk::{SimDisk, swap};
 use crate::executor::{ProcessId, Sim, SimRuntime};
 use crate::meta::SimMeta;
 use crate::power::Power;
@@ -54,8 +54,8 @@ pub struct Machine {
     pub node: NodeId,
     /// Its power.
     pub power: Arc<Power>,
-    /// The slots of its drives.
-    pub slots: Vec<usize>,
+    /// The places where its drives hang.
+    pub places: Vec<usize>,
 }
 
 /// Everything that outlives processes. Cheap to clone.
@@ -81,6 +81,8 @@ struct Inner {
 struct Seats {
     /// The drive of each slot.
     drives: Vec<DriveId>,
+    /// The slot of the drive that hangs at each place.
+    slot_at: Vec<usize>,
     /// The node that each drive was last seen at.
     nodes: BTreeMap<DriveId, NodeId>,
     dice: Dice,
@@ -169,7 +171,7 @@ impl Cluster {
             machines.push(Machine {
                 node: NodeId([number as u8 + 1; 32]),
                 power,
-                slots: (first..drives.len()).collect(),
+                places: (first..drives.len()).collect(),
             });
         }
         let store_options = StoreOptions {
@@ -189,6 +191,7 @@ impl Cluster {
         };
         let nodes = BTreeMap::new();
         let seats = Seats {
+            slot_at: (0..drives.len()).collect(),
             drives: drives.iter().map(|_| DriveId(dice.array())).collect(),
             nodes,
             dice: sim.dice("seats"),
@@ -214,7 +217,7 @@ impl Cluster {
         &self.0.machines
     }
 
-    /// The drives by slot.
+    /// The drives by the place where they hang.
     pub fn drives(&self) -> &[Drive] {
         &self.0.drives
     }
@@ -235,12 +238,21 @@ impl Cluster {
     }
 
     /// A new, empty drive takes the place of a lost one.
-    pub fn replace_drive(&self, slot: usize) {
-        let drive = &self.0.drives[slot];
+    pub fn replace_drive(&self, place: usize) {
+        let drive = &self.0.drives[place];
         drive.shards.renew();
         drive.meta.renew();
         let mut seats = lock(&self.0.seats);
+        let slot = seats.slot_at[place];
         seats.drives[slot] = DriveId(seats.dice.array());
+    }
+
+    /// Two drives hang in each other's place from now on.
+    pub fn swap_drives(&self, a: usize, b: usize) {
+        let (one, other) = (&self.0.drives[a], &self.0.drives[b]);
+        swap(&one.shards, &other.shards);
+        swap(&one.meta, &other.meta);
+        lock(&self.0.seats).slot_at.swap(a, b);
     }
 
     /// Starts the machine's process: everything that a node does before it serves.
@@ -248,9 +260,9 @@ impl Cluster {
         let inner = &self.0;
         let runtime = inner.sim.runtime(process);
         let mut stores = BTreeMap::new();
-        for slot in &inner.machines[machine].slots {
-            let disk = &inner.drives[*slot].shards;
-            match self.open_drive(*slot) {
+        for place in &inner.machines[machine].places {
+            let disk = &inner.drives[*place].shards;
+            match self.open_drive(*place) {
                 Ok((identity, engine)) => {
                     crate::store::pay(&inner.sim, disk).await;
                     let queue_dice = Dice::new(dice.u64(), "queue");
@@ -259,7 +271,7 @@ impl Cluster {
                     lock(&inner.seats).nodes.insert(identity.drive, inner.machines[machine].node);
                 }
                 Err(error) => {
-                    inner.sim.tell(|| format!("slot {slot} does not open: {error}"));
+                    inner.sim.tell(|| format!("the drive at {place} does not open: {error}"));
                     crate::store::pay(&inner.sim, disk).await;
                 }
             }
@@ -277,10 +289,11 @@ impl Cluster {
     }
 
     /// Does what `node` does with a drive that it finds.
-    fn open_drive(&self, slot: usize) -> Result<(Identity, ExtentStore), OpenError> {
-        let disk: Arc<dyn Disk> = Arc::new(self.0.drives[slot].shards.clone());
+    fn open_drive(&self, place: usize) -> Result<(Identity, ExtentStore), OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(self.0.drives[place].shards.clone());
         let seated = {
             let seats = lock(&self.0.seats);
+            let slot = seats.slot_at[place];
             Identity { cluster: self.0.id, drive: seats.drives[slot], slot: slot as u16 }
         };
         let identity = match drive::probe(disk.as_ref())? {
@@ -354,11 +367,13 @@ impl Cluster {
         lock(&self.0.seats).nodes.get(&drive).is_some_and(|node| *node != own)
     }
 
-    /// The log lies on the first m+1 slots' drives of the first machine, wherever they hang in it.
+    /// The log lies on the drives of the first m+1 slots of the first machine, wherever they hang in it.
     fn log_disks(&self) -> Vec<SimDisk> {
         let count = usize::from(self.0.code.m()) + 1;
-        let slots = &self.0.machines[0].slots;
-        slots.iter().take(count).map(|slot| self.0.drives[*slot].meta.clone()).collect()
+        let seats = lock(&self.0.seats);
+        let mut places = self.0.machines[0].places.clone();
+        places.sort_unstable_by_key(|place| seats.slot_at[*place]);
+        places.iter().take(count).map(|place| self.0.drives[*place].meta.clone()).collect()
     }
 
     /// Writes a new layout if the drives are not where the newest one says.
@@ -403,7 +418,7 @@ impl Cluster {
         let seats = lock(&self.0.seats);
         let drive = |(slot, drive): (usize, &DriveId)| {
             let machine =
-                self.0.machines.iter().find(|m| m.slots.contains(&slot)).expect("every slot has a machine");
+                self.0.machines.iter().find(|m| m.places.contains(&slot)).expect("every slot has a machine");
             let node = seats.nodes.get(drive).copied().unwrap_or(machine.node);
             let domain = Domain { host: format!("h{}", node.0[0]), ..Domain::default() };
             let (slot, drive, path) = (Slot(slot as u16), *drive, format!("d{slot}"));

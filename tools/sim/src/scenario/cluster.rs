@@ -20,7 +20,7 @@ use pangea_core::chunk::Code;
 use pangea_store::port::ShardStore;
 
 use crate::dice::Dice;
-use crate::disk::{Damage, Snapshot, Weather, swap};
+use crate::disk::{Damage, Snapshot, Weather};
 use crate::executor::Sim;
 use crate::fault::Fault;
 use crate::meta::MetaWeather;
@@ -312,9 +312,9 @@ impl World {
         let machine = &self.cluster.machines()[machine];
         if power_cut || machine.power.is_cut() {
             self.sim.fault(Fault::PowerCut);
-            for slot in &machine.slots {
-                self.cluster.drives()[*slot].shards.power_cut();
-                self.cluster.drives()[*slot].meta.power_cut();
+            for place in &machine.places {
+                self.cluster.drives()[*place].shards.power_cut();
+                self.cluster.drives()[*place].meta.power_cut();
             }
         } else {
             self.sim.fault(Fault::Killed);
@@ -355,18 +355,11 @@ impl World {
         }
     }
 
-    /// Two drives of one machine change places: both keep the log, or neither does.
-    fn swap_with_neighbour(&self, slot: usize) {
-        let logs = usize::from(self.cluster.code().m()) + 1;
-        let has_log = |slot: usize| slot < logs;
-        let neighbours = self.cluster.machines().iter().find(|machine| machine.slots.contains(&slot));
-        let other =
-            neighbours.and_then(|m| m.slots.iter().find(|s| **s != slot && has_log(**s) == has_log(slot)));
-        if let Some(other) = other {
-            let (a, b) = (&self.cluster.drives()[slot], &self.cluster.drives()[*other]);
-            swap(&a.shards, &b.shards);
-            swap(&a.meta, &b.meta);
-        }
+    /// Two drives of one machine change places.
+    fn swap_with_neighbour(&self, place: usize) {
+        let machine = self.cluster.machines().iter().find(|machine| machine.places.contains(&place));
+        let other = machine.and_then(|machine| machine.places.iter().find(|other| **other != place));
+        other.iter().for_each(|other| self.cluster.swap_drives(place, **other));
     }
 
     /// Starts every machine, the first one last.

@@ -66,7 +66,13 @@ impl World {
         let front = nodes[0].front.as_ref().expect("the first machine has the front");
         let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
         let mut last = String::new();
+        for store in nodes.iter().flat_map(|node| node.stores.values()) {
+            let status = store.status().await;
+            self.sim.tell(|| format!("{status:?}"));
+        }
         for _ in 0..MEND_PASSES_MAX {
+            // Full drives take rebuilt shards again only when what nobody needs is gone.
+            self.collect(nodes).await?;
             client.complete_todos(&quiet).await.map_err(|e| unexplained("completing", &e))?;
             let scrub = client.scrub_pass(&quiet).await.map_err(|e| unexplained("scrubbing", &e))?;
             let todos = front.meta.todos(None, 10).await.map_err(|e| unexplained("reading todos", &e))?;
@@ -85,18 +91,7 @@ impl World {
     /// Garbage is collected: what is left on the drives is what is referenced, and bounded slack.
     pub(super) async fn check_garbage(&self, nodes: &[Node]) -> Result<(), Violation> {
         let front = nodes[0].front.as_ref().expect("the first machine has the front");
-        let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
-        // A full drive takes tombstones again only after compaction: the two take turns.
-        for _ in 0..GARBAGE_ROUNDS {
-            let condemned = client.collect_condemned_before(u64::MAX, &quiet).await;
-            let condemned = condemned.map_err(|e| unexplained("collecting garbage", &e))?;
-            let orphans =
-                client.collect_orphans(&quiet).await.map_err(|e| unexplained("collecting orphans", &e))?;
-            self.sim.tell(|| format!("garbage: {condemned:?}, orphans {orphans:?}"));
-            for store in nodes.iter().flat_map(|node| node.stores.values()) {
-                self.check_drive(store.as_ref()).await?;
-            }
-        }
+        self.collect(nodes).await?;
         let blobs = front.meta.blobs(None, LIST_MAX).await.map_err(|e| unexplained("listing blobs", &e))?;
         let live: BTreeSet<BlobId> =
             blobs.into_iter().filter(|(_, row)| row.refs > 0).map(|(id, _)| id).collect();
@@ -114,6 +109,26 @@ impl World {
                         what: format!("shard {} lies on two drives", line.id),
                     });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what nobody refers to. A full drive takes tombstones again only after compaction: the two take turns.
+    async fn collect(&self, nodes: &[Node]) -> Result<(), Violation> {
+        let front = nodes[0].front.as_ref().expect("the first machine has the front");
+        let (client, quiet) = (&front.client, |_: u64, _: Option<u64>| {});
+        for _ in 0..GARBAGE_ROUNDS {
+            let condemned = client.collect_condemned_before(u64::MAX, &quiet).await;
+            let condemned = condemned.map_err(|e| unexplained("collecting garbage", &e))?;
+            let orphans =
+                client.collect_orphans(&quiet).await.map_err(|e| unexplained("collecting orphans", &e))?;
+            self.sim.tell(|| format!("garbage: {condemned:?}, orphans {orphans:?}"));
+            for store in nodes.iter().flat_map(|node| node.stores.values()) {
+                self.check_drive(store.as_ref()).await?;
+            }
+            if condemned.waiting == 0 && orphans.orphans == 0 {
+                break;
             }
         }
         Ok(())
