@@ -249,8 +249,7 @@ mod tests {
             world.sleep(10_000_000).await;
         };
         sim.run(sender).expect("it ends");
-        let arrived = arrived.lock().expect("one thread").clone();
-        arrived
+        std::mem::take(&mut *arrived.lock().expect("one thread"))
     }
 
     #[test]

@@ -91,12 +91,18 @@ fn surviving_names(state: &mut State, sim: &Sim) -> BTreeMap<String, Inode> {
 /// Applies what survives of the waiting changes.
 fn survive(image: &mut Image, mut waiting: Vec<Change>, dice: &mut Dice, sim: Option<&Sim>) {
     let count = |fault| sim.iter().for_each(|sim| sim.fault(fault));
-    let writes_only = waiting.iter().all(|change| matches!(change, Change::Write(..)));
-    if writes_only && waiting.len() > 1 && dice.chance(300) {
-        dice.shuffle(&mut waiting);
-        count(Fault::Reordered);
+    let writes: Vec<usize> =
+        (0..waiting.len()).filter(|number| matches!(waiting[*number], Change::Write(..))).collect();
+    if writes.len() > 1 && dice.chance(500) {
+        let mut order = writes.clone();
+        dice.shuffle(&mut order);
+        if order != writes {
+            let shuffled: Vec<Change> = order.iter().map(|number| waiting[*number].clone()).collect();
+            writes.iter().zip(shuffled).for_each(|(number, change)| waiting[*number] = change);
+        }
     }
     let mood = dice.index(4);
+    let mut gap = false;
     for change in waiting {
         let unit = if dice.chance(500) { SECTOR_BYTES } else { PAGE_BYTES as usize };
         let fate = match mood {
@@ -110,6 +116,11 @@ fn survive(image: &mut Image, mut waiting: Vec<Change>, dice: &mut Dice, sim: Op
             ]),
         };
         sim.iter().for_each(|sim| sim.tell(|| format!("{fate:?}: {}", change.describe())));
+        // What came later is there, what came before is not.
+        if gap && fate != Fate::Lost {
+            count(Fault::Reordered);
+        }
+        gap |= fate == Fate::Lost;
         match change {
             Change::SetSize(size) => {
                 if fate != Fate::Lost {

@@ -289,15 +289,15 @@ impl World {
 
     /// The other machines: partitions, deaths, restarts.
     async fn trouble_others(&self, nodes: &mut [Node], dice: &mut Dice) -> Result<(), Violation> {
-        for machine in 1..nodes.len() {
+        for (machine, node) in nodes.iter_mut().enumerate().skip(1) {
             let (front, other) = (self.cluster.machines()[0].node, self.cluster.machines()[machine].node);
             match dice.below(400) {
                 0 => self.net.partition(front, other, dice.chance(500)),
                 1..10 => self.net.heal(),
                 10 => {
-                    self.kill(machine, &nodes[machine], dice.chance(500));
+                    self.kill(machine, node, dice.chance(500));
                     self.sim.sleep(dice.below(5_000_000)).await;
-                    nodes[machine] = self.boot(machine, dice).await?;
+                    *node = self.boot(machine, dice).await?;
                 }
                 _ => {}
             }

@@ -85,7 +85,7 @@ pub(super) fn sealing_of(n: u32, header: &ShardHeader, bytes: &Bytes) -> u32 {
 impl Model {
     /// Chooses an operation on a shard that nobody works on.
     pub(super) fn begin(&mut self, n: u32, dice: &mut Dice) -> Option<Op> {
-        let entry = self.entries.entry(n).or_insert_with(Entry::new);
+        let entry = self.entries.entry(n).or_insert_with(Entry::absent);
         if entry.busy {
             return None;
         }
@@ -164,7 +164,7 @@ impl Model {
         result: Result<Option<u32>, StoreError>,
     ) -> Result<(), Violation> {
         let damaged = self.damaged;
-        let entry = self.entries.entry(n).or_insert_with(Entry::new);
+        let entry = self.entries.entry(n).or_insert_with(Entry::absent);
         match result {
             Ok(Some(sealing)) if entry.may_be(State::Present(sealing)) => {
                 if after_restart {
@@ -195,7 +195,8 @@ impl Model {
         }
         for n in 0..shards {
             let is_listed = listed.binary_search(&shard_id(n)).is_ok();
-            let possible = self.entries.get(&n).map_or_else(|| Entry::new().possible, |e| e.possible.clone());
+            let possible =
+                self.entries.get(&n).map_or_else(|| Entry::absent().possible, |e| e.possible.clone());
             let may_be = possible.iter().any(|state| (*state != State::Absent) == is_listed);
             if !may_be && !self.damaged {
                 let what = format!("shard {n}: listed {is_listed}, which may only be {possible:?}");
@@ -212,7 +213,8 @@ impl Model {
 }
 
 impl Entry {
-    fn new() -> Self {
+    /// Never put.
+    fn absent() -> Self {
         Self { possible: BTreeSet::from([State::Absent]), ..Self::default() }
     }
 
