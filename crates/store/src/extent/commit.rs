@@ -349,12 +349,18 @@ pub(super) fn locate(header: &ShardHeader, body: &Body, at: Place) -> Location {
     }
 }
 
+/// Head, zeros to its data, data, zeros to the next block.
+const SLICES_PER_RECORD: usize = 4;
+
 fn slices<'a>(run: &'a [Draft], heads: &'a [Vec<u8>]) -> Vec<IoSlice<'a>> {
-    let mut parts = Vec::with_capacity(run.len() * 3);
+    let mut parts = Vec::with_capacity(run.len() * SLICES_PER_RECORD);
     for (draft, head) in run.iter().zip(heads) {
-        let used = data_offset(draft.body.header_len()) + draft.data.len();
-        let padding = block_offset(draft.body.blocks()) as usize - used;
+        let data_at = data_offset(draft.body.header_len(), draft.data.len());
+        let padding = block_offset(draft.body.blocks()) as usize - data_at - draft.data.len();
         parts.push(IoSlice::new(head));
+        if data_at > head.len() {
+            parts.push(IoSlice::new(&ZEROS[..data_at - head.len()]));
+        }
         if !draft.data.is_empty() {
             parts.push(IoSlice::new(&draft.data));
         }

@@ -16,7 +16,7 @@ use super::files::ExtentFiles;
 use super::index::Index;
 use crate::format::block_offset;
 use crate::format::checkpoint::Location;
-use crate::format::record::{Body, data_offset, decode_head};
+use crate::format::record::{Body, data_offset, decode_head, head_bytes};
 use crate::format::superblock::Identity;
 use crate::port::{
     ChunkTag, Fault, IoOp, LIST_MAX, ListedShard, Stopped, StoreError, StoreStatus, check_range,
@@ -111,7 +111,7 @@ impl ExtentReader {
     /// See [`ShardStore::header`](crate::port::ShardStore::header).
     pub fn header(&self, id: ShardId) -> Result<ShardHeader, StoreError> {
         self.following(id, |location| {
-            let mut head = vec![0; data_offset(location.header_len)];
+            let mut head = vec![0; head_bytes(location.header_len)];
             self.fill(id, location, &mut head, block_offset(location.at.block), None)?;
             self.check_head(id, location, &head)
         })
@@ -169,10 +169,11 @@ impl ExtentReader {
         id: ShardId,
         location: &Location,
     ) -> Result<(ShardHeader, Bytes), StoreError> {
-        let mut bytes = vec![0; data_offset(location.header_len) + location.shard_bytes()];
+        let data_at = data_offset(location.header_len, location.shard_bytes());
+        let mut bytes = vec![0; data_at + location.shard_bytes()];
         self.fill(id, location, &mut bytes, block_offset(location.at.block), None)?;
         let header = self.check_head(id, location, &bytes)?;
-        let data = Bytes::from(bytes).slice(data_offset(location.header_len)..);
+        let data = Bytes::from(bytes).slice(data_at..);
         match header.first_bad_piece(0, &data) {
             Some(piece) => Err(StoreError::Corrupt { shard: id, piece: Some(piece) }),
             None => Ok((header, data)),

@@ -404,7 +404,7 @@ impl<'a> Recovery<'a> {
 
 fn is_whole(file: &dyn DiskFile, at: Place, head: &Head, header: &ShardHeader) -> bool {
     let mut data = vec![0; header.shape.shard_bytes()];
-    let offset = block_offset(at.block) + data_offset(head.header_len) as u64;
+    let offset = block_offset(at.block) + data_offset(head.header_len, data.len()) as u64;
     file.read_at(&mut data, offset).is_ok() && header.first_bad_piece(0, &data).is_none()
 }
 

@@ -70,7 +70,7 @@ impl Location {
 
     /// Where the data starts in the extent.
     pub fn data_offset(&self) -> u64 {
-        block_offset(self.at.block) + data_offset(self.header_len) as u64
+        block_offset(self.at.block) + data_offset(self.header_len, self.shard_bytes()) as u64
     }
 
     /// Bytes of the record with its padding.

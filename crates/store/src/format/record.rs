@@ -17,8 +17,12 @@
 //! | 76 | 20 | zero |
 //! | 96 | 32 | BLAKE3 of bytes 0..96 and the header |
 //! | 128 | H | header: a [`ShardHeader`], or a list of [`ShardId`]s |
-//! | 128+H | D | the shard's data |
+//! | 128+H, or 4096 | D | the shard's data |
 //! | | | zeros to the next 4 KiB boundary |
+//!
+//! Data whose length is a multiple of 4 KiB starts at 4096, with zeros before it: that costs nothing (the record is as long
+//! either way), reads touch only the blocks that hold the pieces, and direct I/O needs no copy. Shorter data follows the
+//! header at once, so that small shards share its block.
 //!
 //! The whole head (fixed part and header) lies in the first block. Drive, extent and block in the head catch writes and
 //! reads that went astray; the data is covered by the piece values in the header. Shards are sealed, so nobody can plant
@@ -84,14 +88,19 @@ pub struct Head {
     pub header_len: u16,
 }
 
-/// Bytes of a shard record's head before its data.
-pub const fn data_offset(header_len: u16) -> usize {
+/// Bytes of a record's head: the fixed part and the header.
+pub const fn head_bytes(header_len: u16) -> usize {
     FIXED_BYTES + header_len as usize
+}
+
+/// Where a record's data starts.
+pub const fn data_offset(header_len: u16, data_len: usize) -> usize {
+    if data_len > 0 && data_len.is_multiple_of(BLOCK_BYTES) { BLOCK_BYTES } else { head_bytes(header_len) }
 }
 
 /// Bytes of a record with its padding.
 pub const fn record_bytes(header_len: u16, data_len: usize) -> u64 {
-    block_offset(blocks(data_offset(header_len) + data_len))
+    block_offset(blocks(data_offset(header_len, data_len) + data_len))
 }
 
 impl Body {
@@ -117,21 +126,21 @@ impl Body {
 
     /// Blocks of the whole record.
     pub fn blocks(&self) -> u32 {
-        blocks(data_offset(self.header_len()) + self.data_len())
+        blocks(data_offset(self.header_len(), self.data_len()) + self.data_len())
     }
 }
 
 impl Head {
     /// Blocks of the whole record.
     pub fn blocks(&self) -> u32 {
-        blocks(data_offset(self.header_len) + self.body.data_len())
+        blocks(data_offset(self.header_len, self.body.data_len()) + self.body.data_len())
     }
 }
 
 /// Encodes a head; the data and the padding follow it.
 pub fn encode_head(stamp: &Stamp, body: &Body) -> Vec<u8> {
     let header_len = body.header_len();
-    let mut out = Vec::with_capacity(data_offset(header_len));
+    let mut out = Vec::with_capacity(head_bytes(header_len));
     let (kind, data_len) = match body {
         Body::Shard(_) => (KIND_SHARD, body.data_len()),
         Body::Tombstones(_) => (KIND_TOMBSTONES, 0),
@@ -157,7 +166,7 @@ pub fn encode_head(stamp: &Stamp, body: &Body) -> Vec<u8> {
             ids.iter().for_each(|id| put_shard_id(&mut out, id));
         }
     }
-    assert_eq!(out.len(), data_offset(header_len), "the header is as long as was said");
+    assert_eq!(out.len(), head_bytes(header_len), "the header is as long as was said");
     let hash = head_hash(&out);
     out[HASH_AT..FIXED_BYTES].copy_from_slice(hash.as_bytes());
     out
@@ -178,7 +187,7 @@ pub fn decode_head(block: &[u8]) -> Result<Head, Malformed> {
     let (batch, sequence) = (r.u64()?, r.u64()?);
     let at = Place { extent: r.u32()?, block: r.u32()? };
     let data_len = r.u32()? as usize;
-    let head = block.get(..data_offset(header_len)).ok_or(malformed)?;
+    let head = block.get(..head_bytes(header_len)).ok_or(malformed)?;
     if zero != 0 || head_hash(head).as_bytes()[..] != head[HASH_AT..FIXED_BYTES] {
         return Err(malformed);
     }

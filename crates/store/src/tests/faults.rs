@@ -154,8 +154,8 @@ fn a_rotten_shard_is_named_quarantined_and_put_again() {
         put(&mut store, n).unwrap();
     }
     let (header, data) = shard(1);
-    // Records of 16 KiB: 12 KiB of data and a head; byte 5000 of the second one's data is in its second piece.
-    medium.spoil("extents/00000000", |bytes| bytes[16384 + 128 + 500 + 5000] ^= 1);
+    // Records of 16 KiB: a block for the head, then 12 KiB of data; its byte 5000 is in the second piece.
+    medium.spoil("extents/00000000", |bytes| bytes[16384 + 4096 + 5000] ^= 1);
     let corrupt = Err(StoreError::Corrupt { shard: header.id, piece: Some(1) });
     assert_eq!(store.reader().verify(header.id), corrupt);
     assert_eq!(store.quarantine(header.id), Ok(true));
