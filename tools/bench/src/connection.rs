@@ -125,20 +125,24 @@ impl Connection {
     }
 
     async fn ready(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, Failure> {
-        let alive = match &mut self.sender {
-            Some(sender) => sender.ready().await.is_ok(),
-            None => false,
+        // Taken out: a request that is given up half-way leaves no connection behind.
+        let kept = match self.sender.take() {
+            Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
+            None => None,
         };
-        if !alive {
-            let stream = QuickAck::connect(self.endpoint.address).await.map_err(Failure::broken)?;
-            let (sender, work) = handshake(TokioIo::new(stream)).await.map_err(Failure::broken)?;
-            // Its errors reach the request that suffers from them.
-            tokio::task::spawn_local(async move {
-                let _ = work.await;
-            });
-            self.sender = Some(sender);
-        }
-        self.sender.as_mut().ok_or(Failure::Late)
+        let sender = match kept {
+            Some(sender) => sender,
+            None => {
+                let stream = QuickAck::connect(self.endpoint.address).await.map_err(Failure::broken)?;
+                let (sender, work) = handshake(TokioIo::new(stream)).await.map_err(Failure::broken)?;
+                // Its errors reach the request that suffers from them.
+                tokio::task::spawn_local(async move {
+                    let _ = work.await;
+                });
+                sender
+            }
+        };
+        Ok(self.sender.insert(sender))
     }
 
     async fn send(

@@ -42,9 +42,9 @@ pub struct Drive {
 /// The subcommand.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let drive = measure(&arguments.dir)?;
-    let mut report = Report::default();
-    report.rows.extend(drive.rows());
-    report.print(arguments.json);
+    let mut report = Report::new(arguments.json);
+    report.add(drive.rows());
+    report.print();
     Ok(())
 }
 

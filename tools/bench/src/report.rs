@@ -33,15 +33,29 @@ pub struct Row {
 #[derive(Default)]
 pub struct Report {
     /// In the order in which it was found.
-    pub rows: Vec<Row>,
+    rows: Vec<Row>,
+    json: bool,
 }
 
 impl Report {
-    /// To standard output.
-    pub fn print(&self, json: bool) {
-        if json {
-            self.rows.iter().for_each(|row| println!("{}", row.json()));
-        } else {
+    /// As JSON, rows are printed when they are found: a run that is interrupted has said what it knew.
+    pub fn new(json: bool) -> Self {
+        Self { rows: Vec::new(), json }
+    }
+
+    /// Takes in what was found.
+    pub fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            if self.json {
+                println!("{}", row.json());
+            }
+            self.rows.push(row);
+        }
+    }
+
+    /// The table, for people.
+    pub fn print(&self) {
+        if !self.json {
             print!("{}", self.table());
         }
     }
@@ -133,6 +147,7 @@ mod tests {
                 row("PUT-4KiB-1/rate", "garage", None, 250.04, None),
                 row("GET-4KiB-1/rate", "pangea", None, 5.0, None),
             ],
+            json: false,
         };
         assert_eq!(
             report.rows[0].json().to_string(),

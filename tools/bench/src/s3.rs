@@ -159,7 +159,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let kept = scratch.map(|scratch| scratch.end(arguments.keep)).transpose();
     let (report, errors) = outcome?;
     kept?;
-    report.print(arguments.json);
+    report.print();
     ensure!(errors == 0, "{errors} requests failed");
     Ok(())
 }
@@ -187,9 +187,10 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
     let clock = || Ok::<_, anyhow::Error>(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64);
     let seed = arguments.seed.map_or_else(clock, Ok)?;
     let payloads = Rc::new(Payloads::new(seed));
-    let mut report = Report { rows: vec![summary::machine()?] };
+    let mut report = Report::new(arguments.json);
+    report.add([summary::machine()?]);
     let drive = scratch.map(|scratch| drive::measure(&scratch.0)).transpose()?;
-    report.rows.extend(drive.iter().flat_map(drive::Drive::rows));
+    report.add(drive.iter().flat_map(drive::Drive::rows));
 
     let mut field = field(arguments, scratch, seed).await?;
     ensure!(
@@ -197,7 +198,7 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
         "no server: give --endpoint, --serve-pangea, --serve-garage or --bare"
     );
     tokio::time::sleep(IDLE).await;
-    report.rows.extend(summary::memory("IDLE", &field.targets)?);
+    report.add(summary::memory("IDLE", &field.targets)?);
 
     let (begun, mut errors) = (Instant::now(), 0);
     for (index, case) in cases.iter().enumerate() {
@@ -217,11 +218,11 @@ async fn bench(arguments: &Arguments, cases: &[Case], scratch: Option<&Scratch>)
         errors += rounds.iter().flatten().map(|round| round.errors).sum::<u64>();
         let rows = summary::rows(*case, &field.targets, &rounds, &appends);
         eprintln!("{:5.0} s {case}: {}", begun.elapsed().as_secs_f64(), summary::progress(&rows));
-        report.rows.extend(rows);
+        report.add(rows);
     }
     if arguments.settle > 0 && field.targets.iter().any(|target| target.watched.is_some()) {
         tokio::time::sleep(Duration::from_secs(arguments.settle)).await;
-        report.rows.extend(summary::memory("SETTLED", &field.targets)?);
+        report.add(summary::memory("SETTLED", &field.targets)?);
     }
     if !arguments.keep && field.served.len() < field.targets.len() {
         eprintln!("removing the objects");
