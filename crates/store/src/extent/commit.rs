@@ -104,7 +104,7 @@ impl ExtentStore {
     ///
     /// The writes count in their order: a put after a delete of the same shard is a new put.
     pub fn commit(&mut self, batch: Vec<Write>) -> Vec<Answer> {
-        if let Err(error) = self.check_open() {
+        if let Err(error) = self.check_open().and_then(|()| self.pay_owed_checkpoint()) {
             return batch.iter().map(|_| Err(error.clone())).collect();
         }
         let (drafts, waiting) = self.plan(batch);
@@ -303,12 +303,21 @@ impl ExtentStore {
     fn append_failed(&mut self, op: IoOp, error: &std::io::Error, needed: u64) -> StoreError {
         let answer = self.write_failed(op, error, needed);
         self.seal_active();
-        if self.stopped.is_none()
-            && let Err(StoreError::Io(fault)) = self.write_checkpoint()
-        {
-            self.stopped = Some(Stopped::Failed(fault));
+        if self.stopped.is_none() {
+            match self.write_checkpoint() {
+                Ok(()) => {}
+                Err(StoreError::Io(fault)) => self.stopped = Some(Stopped::Failed(fault)),
+                // No room to say so now: nothing is acknowledged before it is said.
+                Err(_) => self.checkpoint_owed = true,
+            }
         }
         answer
+    }
+
+    /// Until a failed append is durably cut off, its records may come back: a put that finds its shard here would be
+    /// acknowledged, and then undone by the tombstone that failed before it.
+    fn pay_owed_checkpoint(&mut self) -> Answer {
+        if self.checkpoint_owed { self.write_checkpoint() } else { Ok(()) }
     }
 
     fn write_failed(&mut self, op: IoOp, error: &std::io::Error, needed: u64) -> StoreError {

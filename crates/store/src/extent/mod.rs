@@ -93,6 +93,8 @@ pub struct ExtentStore {
     held: BTreeSet<u32>,
     /// Failed appends since the last good one.
     failures: u8,
+    /// An append failed, and there was no room for the checkpoint that cuts it off.
+    checkpoint_owed: bool,
     stopped: Option<Stopped>,
     damaged_records: u64,
     closed: bool,

@@ -110,6 +110,7 @@ impl ExtentStore {
             compacting: None,
             held: BTreeSet::new(),
             failures: 0,
+            checkpoint_owed: false,
             stopped: None,
             damaged_records: report.damage_count,
             closed: false,

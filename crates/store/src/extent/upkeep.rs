@@ -218,6 +218,7 @@ impl ExtentStore {
             });
         }
         self.appended_since_checkpoint = 0;
+        self.checkpoint_owed = false;
         self.remove_emptied()
     }
 

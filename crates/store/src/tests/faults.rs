@@ -77,6 +77,28 @@ fn what_follows_a_failed_sync_in_the_same_file_is_never_believed() {
     assert_eq!(again.reader().verify(samples::shard_id(2)), Err(StoreError::Missing(samples::shard_id(2))));
 }
 
+/// The tombstone of a delete that failed is on the medium, and there was no room to cut it off. Found by the simulator
+/// (store seed 5206): the put that came after was acknowledged as "already here", and undone by the next start.
+#[test]
+fn a_delete_that_failed_takes_no_effect_after_a_put_was_acknowledged() {
+    let (medium, disk, mut store) = store_on(64 << 20, tiny());
+    put(&mut store, 1).unwrap();
+    let (mut syncs, mut checkpoints) = (1, 1);
+    disk.rule(move |op, name| {
+        let hit = match op {
+            IoOp::Sync if name.starts_with("extents/") => std::mem::take(&mut syncs) > 0,
+            IoOp::Write if name.starts_with("checkpoint") => std::mem::take(&mut checkpoints) > 0,
+            IoOp::SetSize => true,
+            _ => false,
+        };
+        hit.then(|| ErrorKind::StorageFull.into())
+    });
+    assert!(matches!(store.delete(vec![samples::shard_id(1)]), Err(StoreError::Full { .. })));
+    assert_eq!(put(&mut store, 1), Ok(()));
+    drop(store);
+    assert!(is_whole(&reopen(&medium), 1));
+}
+
 #[test]
 fn a_second_failure_in_a_row_stops_writes_but_not_reads() {
     let (medium, disk, mut store) = store_on(64 << 20, tiny());
