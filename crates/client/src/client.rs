@@ -145,6 +145,8 @@ impl Inner {
                     let wait = self.parts.clock.mono_us() + COMMAND_RETRY_US * u64::from(tries);
                     self.parts.runtime.sleep_until(wait).await;
                 }
+                // An earlier try may have been carried out: what became of a later one does not tell.
+                Err(_) if tries > 0 => return Err(ClientError::Meta(MetaError::Unknown)),
                 Err(error) => return Err(ClientError::Meta(error)),
             }
         }

@@ -12,6 +12,7 @@ use pangea_core::meta::{
 use crate::blob_put::BlobPlan;
 use crate::client::Client;
 use crate::door::{Accept, Body, ClientError, Object, PutDone, PutObject};
+use crate::flight::Undecided;
 
 impl Client {
     /// Writes an object: nothing is visible before `accept` agreed and the commit was acknowledged.
@@ -43,8 +44,9 @@ impl Client {
         let done = put_done(&version, self.inner.now_ms());
         let (bucket, condition) = (bucket.id, put.condition);
         let command = Command::PutVersion { bucket, key: put.key, condition, version, blob: written.blob };
+        let undecided = Undecided::new(written.flight);
         let outcome = self.inner.command(command).await;
-        drop(written.flight);
+        undecided.settle(&outcome);
         committed(outcome?, done)
     }
 
