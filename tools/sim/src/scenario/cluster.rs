@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pangea_client::{Client, Runtime};
 use pangea_core::chunk::Code;
+use pangea_meta::Meta;
 use pangea_store::port::ShardStore;
 
 use crate::dice::Dice;
@@ -118,7 +119,7 @@ impl World {
         let mut nodes = nodes;
         make_bucket(self.client(&nodes)).await.map_err(|e| unexplained("making the bucket", &e))?;
         for _ in 0..dice.between(1, 4) {
-            let victim = self.choose_victim(&mut dice);
+            let victim = if self.log_is_whole(&nodes).await? { self.choose_victim(&mut dice) } else { None };
             nodes = self.live(nodes, victim.as_ref(), &mut dice).await?;
             self.end_life(nodes, victim, &mut dice);
             nodes = self.boot_all(&mut dice).await?;
@@ -134,6 +135,18 @@ impl World {
 
     fn client<'a>(&self, nodes: &'a [Node]) -> &'a Client {
         &nodes[0].front.as_ref().expect("the first machine has the front").client
+    }
+
+    /// Whether every log drive takes part. One that does not (a header that cannot be read) is still damaged: somebody
+    /// exchanges the bad sectors, and until the next start no other drive may be a victim.
+    async fn log_is_whole(&self, nodes: &[Node]) -> Result<bool, Violation> {
+        let front = nodes[0].front.as_ref().expect("the first machine has the front");
+        let status = front.meta.status().await.map_err(|e| unexplained("asking the metadata", &e))?;
+        let whole = status.log_drives.iter().all(|drive| drive.ok);
+        if !whole {
+            self.cluster.drives().iter().for_each(|drive| drive.meta.heal_latent());
+        }
+        Ok(whole)
     }
 
     fn choose_victim(&self, dice: &mut Dice) -> Option<Victim> {
@@ -255,7 +268,7 @@ impl World {
                     1 => drop(front.client.collect_orphans(&quiet).await),
                     2 => drop(front.client.complete_todos(&quiet).await),
                     3 => drop(front.client.scrub_pass(&quiet).await),
-                    4 => drop(pangea_meta::Meta::snapshot(front.meta.as_ref()).await),
+                    4 => drop(front.meta.snapshot().await),
                     _ => drop(stores[dice.index(stores.len())].compact(1 << 20).await),
                 }
             }
