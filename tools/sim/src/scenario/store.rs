@@ -102,12 +102,12 @@ impl World {
     async fn lives(self) -> Result<(), Violation> {
         let mut dice = self.sim.dice("lives");
         for _ in 0..dice.between(2, 7) {
-            let (process, store) = self.boot(&mut dice).await?;
+            let Some((process, store)) = self.boot(&mut dice).await? else { return Ok(()) };
             self.check_all(&store).await?;
             self.live(process, &store, &mut dice).await?;
         }
         self.disk.set_weather(Weather::CLEAR);
-        let (_, store) = self.boot(&mut dice).await?;
+        let Some((_, store)) = self.boot(&mut dice).await? else { return Ok(()) };
         self.check_all(&store).await?;
         self.settle(&store).await?;
         self.check_all(&store).await
@@ -178,8 +178,9 @@ impl World {
         Ok(())
     }
 
-    /// Starts a process on the drive; some starts are cut short.
-    async fn boot(&self, dice: &mut Dice) -> Result<(ProcessId, Arc<SimStore>), Violation> {
+    /// Starts a process on the drive; some starts are cut short. Nothing: a damaged drive says why it does not open, and
+    /// goes on saying so (both superblock copies are gone, and there is no room for a new one).
+    async fn boot(&self, dice: &mut Dice) -> Result<Option<(ProcessId, Arc<SimStore>)>, Violation> {
         let mut last = String::new();
         for attempt in 0..BOOTS_MAX {
             let process = self.sim.process(Some(self.power.clone()));
@@ -207,10 +208,8 @@ impl World {
                     self.power.restore();
                     let runtime = self.sim.runtime(process);
                     let queue_dice = Dice::new(dice.u64(), "queue");
-                    return Ok((
-                        process,
-                        Arc::new(SimStore::new(runtime, self.disk.clone(), engine, queue_dice)),
-                    ));
+                    let store = SimStore::new(runtime, self.disk.clone(), engine, queue_dice);
+                    return Ok(Some((process, Arc::new(store))));
                 }
                 (_, result) => {
                     result
@@ -232,6 +231,9 @@ impl World {
                     self.power.restore();
                 }
             }
+        }
+        if lock(&self.model).damaged {
+            return Ok(None);
         }
         Err(Violation::Unexplained { what: format!("the drive does not open: {last}") })
     }
