@@ -1,4 +1,5 @@
-//! A directory as a [`Disk`]: the only place in this crate that touches the file system.
+//! A directory as a [`Disk`]: the only place in this crate that touches the file system (with `direct`, its way past the
+//! page cache).
 //!
 //! Owns the directory's lock for as long as it lives: two processes on one directory would each believe their own index.
 //! Files are reserved when they are created, so that a sync has no new length to write down.
@@ -8,11 +9,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use pangea_core::seam::{Disk, DiskFile, Space};
 use rustix::fs::{AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::direct::{self, Direct, Staging};
 use crate::drive::{LOCK_FILE, OpenError};
 use crate::port::IoOp;
 
@@ -25,8 +28,9 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub struct FileDisk {
     /// Names are resolved from here, not from the path: if the drive is unmounted or the directory renamed under us,
     /// we must not go on in whatever is found at the path then.
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     path: String,
+    staging: Arc<Staging>,
     /// Held open for its lock.
     _lock: File,
 }
@@ -39,7 +43,7 @@ impl FileDisk {
         let root = rustix::fs::open(root, directory_flags(), Mode::empty()).map_err(refused)?;
         let lock = open_at(&root, LOCK_FILE, OFlags::CREATE).map_err(refused)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root, path, _lock: lock }),
+            Ok(()) => Ok(Self { root: Arc::new(root), path, staging: Arc::default(), _lock: lock }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { path }),
             Err(errno) => Err(refused(errno)),
         }
@@ -122,7 +126,8 @@ impl Disk for FileDisk {
             Some(size) => self.create(name, size)?,
             None => open_at(&self.root, name, OFlags::empty())?,
         };
-        Ok(Box::new(OpenFile(file)))
+        let (root, staging) = (self.root.clone(), self.staging.clone());
+        Ok(Box::new(OpenFile { file, root, name: name.to_owned(), direct: Direct::default(), staging }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -172,21 +177,33 @@ impl Disk for FileDisk {
     }
 }
 
-struct OpenFile(File);
+struct OpenFile {
+    file: File,
+    root: Arc<OwnedFd>,
+    name: String,
+    direct: Direct,
+    staging: Arc<Staging>,
+}
 
 impl DiskFile for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        if Direct::suits(parts, offset) {
+            let reopen = || direct::reopen(&self.root, &self.name, &self.file);
+            if self.direct.write(reopen, &self.staging, parts, offset)? {
+                return Ok(());
+            }
+        }
         for group in parts.chunks(SLICES_MAX) {
             let mut slices = group.to_vec();
             let mut rest: &mut [IoSlice<'_>] = &mut slices;
             // Empty slices would look like an empty write.
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
-                let written = match rustix::io::pwritev(&self.0, rest, offset) {
+                let written = match rustix::io::pwritev(&self.file, rest, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(written) => written,
                     Err(Errno::INTR) => continue,
@@ -200,14 +217,14 @@ impl DiskFile for OpenFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 }

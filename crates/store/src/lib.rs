@@ -7,6 +7,8 @@
 
 mod budget;
 pub mod conformance;
+#[cfg(unix)]
+mod direct;
 pub mod drive;
 pub mod extent;
 pub mod faulty;
