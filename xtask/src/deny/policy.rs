@@ -10,8 +10,6 @@ use anyhow::{Context, Result, bail};
 pub struct Policy {
     /// SPDX ids, some with their exception.
     pub licences: Vec<String>,
-    /// Registry indexes, as cargo names them after `registry+`.
-    pub registries: Vec<String>,
     /// What may not come in.
     pub bans: Vec<Ban>,
 }
@@ -38,7 +36,6 @@ impl Policy {
         let bans = array(text, "bans", "deny")?;
         Ok(Self {
             licences: strings(&array(text, "licenses", "allow")?),
-            registries: strings(&array(text, "sources", "allow-registry")?),
             bans: bans.split('{').skip(1).map(Ban::parse).collect::<Result<_>>()?,
         })
     }
@@ -147,15 +144,12 @@ deny = [
     { crate = \"young:<1.2\", reason = \"floor\" },
     { crate = \"bad@=0.3.10\", reason = \"evil\" },
 ]
-[sources]
-allow-registry = [\"https://a\", \"https://b\"]
 ";
 
     #[test]
-    fn the_three_lists_are_read() {
+    fn both_lists_are_read() {
         let policy = Policy::parse(GOOD).expect("well formed");
         assert_eq!(policy.licences, ["MIT", "Apache-2.0 WITH LLVM-exception"]);
-        assert_eq!(policy.registries, ["https://a", "https://b"]);
         for (name, version, banned) in [
             ("old", "9.9.9", true),
             ("young", "1.1.99", true),
@@ -176,13 +170,11 @@ allow-registry = [\"https://a\", \"https://b\"]
         for (good, bad) in [
             ("[licenses]", "[licences]"),
             ("deny = [", "denied = ["),
-            ("allow-registry = [", "allow-registry = "),
             ("\"young:<1.2\"", "\"young:<one\""),
             ("\"young:<1.2\"", "\"young:>=1.2\""),
             ("\"young:<1.2\"", "\"young:<=1.2\""),
             (", reason = \"gone\"", ""),
             ("crate = \"old\"", "name = \"old\""),
-            ("\"https://b\"]", "\"https://b\""),
         ] {
             assert!(GOOD.contains(good) && Policy::parse(&GOOD.replace(good, bad)).is_err(), "{bad}");
         }
