@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 
 use pangea_core::id::ClusterId;
 use pangea_core::seal::Sealer;
@@ -78,12 +79,24 @@ impl Inventory {
         inventory.judge_unopened()?;
         for (key, place) in &inventory.rotten {
             let Some(whole) = inventory.logs.get(key) else {
+                if inventory.is_superseded(*key) {
+                    inventory.notes.push(format!("{place} is broken; a newer snapshot makes it needless"));
+                    continue;
+                }
                 let what = "its header is broken";
                 return Err(MetaError::Damaged { file: place.clone(), seq: 0, what });
             };
             inventory.notes.push(format!("{place} is broken; {} other copies are not", whole.copies.len()));
         }
         Ok(inventory)
+    }
+
+    /// Whether the newest snapshot and whole log files behind this one go on without it. Should that snapshot turn out to be
+    /// broken, the walk from an older one meets the gap and says so.
+    fn is_superseded(&self, log: (u64, u32)) -> bool {
+        let Some((snapshot_seq, _)) = self.snapshots.last_key_value() else { return false };
+        let mut later = self.logs.range((Bound::Excluded(log), Bound::Unbounded));
+        later.any(|(_, found)| found.header.seq <= snapshot_seq.saturating_add(1))
     }
 
     /// One flipped bit in a key check must not look like a foreign key while the same key opens other files.

@@ -360,3 +360,29 @@ fn a_rotten_key_check_on_one_drive_is_no_foreign_key() {
     assert_eq!(kept_by(&open(&broken.drives()).expect("the other copy opens")), before);
     assert_eq!(kept_by(&open(&[broken.drive(0)]).expect("it was healed from the other")), before);
 }
+
+/// Found by the simulator (cluster seed 3914): a rotten old log on a drive that had been left out kept the node from starting,
+/// although newer snapshots had made it needless.
+#[test]
+fn a_rotten_log_that_a_newer_snapshot_covers_is_passed_over_and_no_other() {
+    let recorder = recorder(1);
+    let mut engine = open(&recorder.drives()).expect("opens");
+    for seed in 0..2 {
+        run(&mut engine, &requests(seed, 60), 3);
+        engine.snapshot().expect("written");
+    }
+    run(&mut engine, &requests(2, 60), 3);
+    let before = kept_by(&engine);
+    drop(engine);
+    let logs = recorder.names(0, "meta/log-");
+    let with_broken = |name: &str| {
+        let broken = Recorder::new(recorder.images());
+        broken.edit(0, name, |bytes| bytes[100] ^= 1);
+        open(&broken.drives()).map(|engine| kept_by(&engine))
+    };
+    assert_eq!(with_broken(&logs[logs.len() - 2]).expect("the newest snapshot is behind it"), before);
+    assert!(
+        matches!(with_broken(&logs[logs.len() - 1]), Err(MetaError::Damaged { .. })),
+        "this one holds the newest requests"
+    );
+}
