@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use futures_util::stream::{StreamExt, TryStreamExt};
 use pangea_core::audit::Owner;
-use pangea_core::id::VersionId;
 use pangea_core::meta::{
     Command, Condition, Content, Deleted, ETag, Extent, NewVersion, Outcome, VersionRow, VersionSelector,
 };
@@ -182,12 +181,4 @@ pub(crate) fn committed(outcome: Outcome, done: PutDone) -> Result<PutDone, Clie
 
 pub(crate) fn unexpected(outcome: &Outcome) -> ClientError {
     ClientError::Damaged { what: format!("the metadata engine answered {outcome:?}") }
-}
-
-impl Object {
-    /// The version's id, if clients are told ids of this bucket.
-    pub fn version_id(&self) -> Option<(VersionId, bool)> {
-        let versioned = self.bucket.versioning != pangea_core::meta::Versioning::Off;
-        versioned.then_some((self.version.id, self.version.null))
-    }
 }

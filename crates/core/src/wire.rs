@@ -14,7 +14,7 @@
 
 use crate::chunk::ShardHeader;
 use crate::codec::{Malformed, Put, Reader};
-use crate::id::{BlobId, ChunkId, ClusterId, DriveId, ShardId};
+use crate::id::{BlobId, ChunkId, DriveId, ShardId};
 
 /// The largest message body: one shard, with room.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
@@ -164,15 +164,6 @@ impl Fault {
         ];
         all.into_iter().find(|fault| *fault as u8 == byte)
     }
-}
-
-/// The cluster that a peer claims; part of every connection's greeting.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Greeting {
-    /// Which cluster.
-    pub cluster: ClusterId,
-    /// The wire version that it speaks.
-    pub version: u8,
 }
 
 impl Frame {

@@ -112,8 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_written_past_the_cache_is_read_through_it_and_neighbours_stay() {
-        let root =
-            std::env::current_dir().expect("there is one").join(format!("direct-{}", std::process::id()));
+        let root = std::env::temp_dir().join(format!("pangea-direct-{}", std::process::id()));
         std::fs::create_dir(&root).expect("a fresh name");
         let disk = FileDisk::open(&root).expect("a fresh directory");
         let file = disk.open("extents/00000000", Some(16 << 20)).expect("a fresh file");

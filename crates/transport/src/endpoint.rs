@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use futures_util::future::{AbortHandle, Abortable, Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pangea_core::id::NodeId;
-use pangea_core::wire::{Fault, Frame, Payload, StoreRequest, StoreResponse};
+use pangea_core::wire::{Frame, Payload, StoreRequest, StoreResponse};
 
 use crate::port::{BoxFuture, Message, Transport, TransportError};
 
@@ -195,9 +195,4 @@ impl Drop for Question<'_> {
             cancelled.push((self.peer, self.request_id));
         }
     }
-}
-
-/// The answer of a caller's side when a question could not be put or answered.
-pub fn unreachable(_: TransportError) -> (StoreResponse, Bytes) {
-    (StoreResponse::Failed(Fault::Unreachable), Bytes::new())
 }
