@@ -6,3 +6,4 @@ mod objects;
 mod repair;
 mod rig;
 mod uploads;
+mod versions;

@@ -7,7 +7,7 @@
 //! | room | commands |
 //! |---|---|
 //! | `bucket` | buckets, their documents and keys |
-//! | `object` | put and delete of versions, what conditions mean, which version is the head |
+//! | `object` | put and delete of versions and of their attributes, what conditions mean, which version is the head |
 //! | `upload` | multipart uploads |
 //! | `blob` | references: acquire, bring, release, condemn, purge; the epoch check |
 //! | `stripe` | todos |
@@ -111,6 +111,10 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         }
         Command::DeleteVersion { bucket, key, condition, version, marker } => {
             object::delete(t, &object::Place { bucket: *bucket, key, now }, condition, *version, *marker)
+        }
+        Command::SetAttribute { bucket, key, version, name, value } => {
+            let place = object::Place { bucket: *bucket, key, now };
+            object::set_attribute(t, &place, *version, name, value.as_deref())
         }
         Command::CreateUpload { upload, row } => upload::create(t, *upload, row),
         Command::PutPart { bucket, key, upload, number, part, blob } => {

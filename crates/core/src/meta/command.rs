@@ -147,6 +147,19 @@ pub enum Command {
         /// The id of the delete marker, should one be made.
         marker: VersionId,
     },
+    /// Sets or removes one attribute of a version that is there, in place: no version comes or goes.
+    SetAttribute {
+        /// The bucket.
+        bucket: BucketId,
+        /// The object key.
+        key: Vec<u8>,
+        /// Which version; a delete marker has no attributes and counts as none.
+        version: VersionSelector,
+        /// The attribute's name.
+        name: String,
+        /// Its value, or nothing to remove it.
+        value: Option<String>,
+    },
     /// Starts a multipart upload.
     CreateUpload {
         /// Drawn by the writer.
@@ -278,7 +291,7 @@ pub struct Deleted {
 pub enum Outcome {
     /// Done; nothing to tell.
     Done,
-    /// A version was committed.
+    /// A version was committed, or an attribute of it was set.
     Committed {
         /// Its id.
         version: VersionId,
@@ -312,7 +325,7 @@ pub enum Refusal {
     },
     /// The bucket still holds something.
     BucketNotEmpty,
-    /// `If-Match` on a key that does not exist.
+    /// `If-Match` on a key that does not exist, or an attribute of a version that does not exist.
     NoSuchKey,
     /// No such upload.
     NoSuchUpload,

@@ -44,6 +44,8 @@ tagged!(Command {
     19 => SetSetting { name, expected, value },
     20 => StartGeneration { generation },
     21 => Expire,
+    // 22 is kept for packs.
+    23 => SetAttribute { bucket, key, version, name, value },
 });
 
 tagged!(Outcome {

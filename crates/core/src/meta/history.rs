@@ -81,7 +81,8 @@ impl History {
         match self.below(100) {
             0..4 => self.create_bucket(),
             4..10 => self.bucket_command(model),
-            10..40 => self.put_version(model),
+            10..38 => self.put_version(model),
+            38..40 => self.set_attribute(model),
             40..55 => self.delete_version(model),
             55..59 => self.create_upload(model),
             59..72 => self.put_part(model),
@@ -273,9 +274,8 @@ impl History {
         Command::PutVersion { bucket, key: self.key(), condition: self.condition(), version, blob }
     }
 
-    fn delete_version(&mut self, model: &MemoryTables) -> Command {
-        let (bucket, key) = (self.bucket(model), self.key());
-        let version = match self.below(4) {
+    fn selector(&mut self, model: &MemoryTables, bucket: BucketId, key: &[u8]) -> VersionSelector {
+        match self.below(4) {
             0 | 1 => VersionSelector::Current,
             2 => VersionSelector::Null,
             _ => {
@@ -284,7 +284,20 @@ impl History {
                     page.versions.iter().filter(|(k, ..)| *k == key).map(|(_, row, _)| row.id).collect();
                 VersionSelector::Id(self.pick(&of_key).unwrap_or(VersionId([3; 16])))
             }
-        };
+        }
+    }
+
+    fn set_attribute(&mut self, model: &MemoryTables) -> Command {
+        let (bucket, key) = (self.bucket(model), self.key());
+        let version = self.selector(model, bucket, &key);
+        let name = ["content-type", "x-amz-tagging"][self.below(2) as usize].to_owned();
+        let value = if self.one_in(3) { None } else { Some(format!("a={}", self.below(9))) };
+        Command::SetAttribute { bucket, key, version, name, value }
+    }
+
+    fn delete_version(&mut self, model: &MemoryTables) -> Command {
+        let (bucket, key) = (self.bucket(model), self.key());
+        let version = self.selector(model, bucket, &key);
         let condition = self.condition();
         Command::DeleteVersion { bucket, key, condition, version, marker: VersionId(self.id()) }
     }
