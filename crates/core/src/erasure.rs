@@ -109,26 +109,40 @@ impl Kernel {
         present: &[(u8, &[u8])],
         wanted: &mut [(u8, &mut [u8])],
     ) -> Result<(), TooFew> {
-        let mut by_index: [Option<&[u8]>; SHARDS_MAX] = [None; SHARDS_MAX];
+        // Clearing lists for 255 shards takes longer than decoding a small chunk of a usual code.
+        match usize::from(code.n()).max(wanted.len()) {
+            0..=16 => self.reconstruct_within::<16>(code, present, wanted),
+            17..=64 => self.reconstruct_within::<64>(code, present, wanted),
+            _ => self.reconstruct_within::<SHARDS_MAX>(code, present, wanted),
+        }
+    }
+
+    /// As [`reconstruct`], for at most N shards.
+    fn reconstruct_within<const N: usize>(
+        self,
+        code: Code,
+        present: &[(u8, &[u8])],
+        wanted: &mut [(u8, &mut [u8])],
+    ) -> Result<(), TooFew> {
+        let mut by_index: [Option<&[u8]>; N] = [None; N];
         for (index, shard) in present {
             assert!(*index < code.n(), "an index of the stripe");
             by_index[usize::from(*index)].get_or_insert(shard);
         }
-        let (mut sources, mut shards) = ([0; SHARDS_MAX], [&[][..]; SHARDS_MAX]);
+        let (mut sources, mut shards) = ([0; N], [&[][..]; N]);
         let mut have = 0;
         // Data first: the fewer of them are missing, the smaller is the system to solve.
-        for (index, shard) in
-            (0..=u8::MAX).zip(&by_index).filter_map(|(i, s)| Some((i, (*s)?))).take(code.k().into())
-        {
+        let known = (0..=u8::MAX).zip(&by_index).filter_map(|(index, shard)| Some((index, (*shard)?)));
+        for (index, shard) in known.take(code.k().into()) {
             (sources[have], shards[have]) = (index, shard);
             have += 1;
         }
         if have < code.k().into() {
             return Err(TooFew { have: have as u8, need: code.k() });
         }
-        assert!(wanted.len() <= SHARDS_MAX, "no stripe has more shards");
-        let mut missing = [0; SHARDS_MAX];
-        let mut rooms: [&mut [u8]; SHARDS_MAX] = array::from_fn(|_| &mut [][..]);
+        assert!(wanted.len() <= N, "no stripe has more shards");
+        let mut missing = [0; N];
+        let mut rooms: [&mut [u8]; N] = array::from_fn(|_| &mut [][..]);
         let mut lacking = 0;
         for (index, room) in wanted.iter_mut() {
             assert!(*index < code.n(), "an index of the stripe");

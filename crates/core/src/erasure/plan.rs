@@ -16,6 +16,8 @@ use crate::chunk::Code;
 const PLAN_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a key: kernel, code, purpose, and two lists of shards.
 const KEY_BYTES_MAX: usize = 4 + 2 * SHARDS_MAX;
+/// Enough for the usual codes; a small room is cleared sooner.
+const KEY_BYTES_USUAL: usize = 32;
 
 static PLANS: Mutex<Plans> = Mutex::new(Plans::new(PLAN_BYTES_MAX));
 
@@ -42,16 +44,24 @@ impl Purpose<'_> {
             }
             Self::Rebuild { sources, wanted } => {
                 assert_eq!(sources.len(), usize::from(code.k()), "k sources");
-                let mut key = [0; KEY_BYTES_MAX];
-                let mut len = 0;
-                for part in [&head(2)[..], sources, wanted] {
-                    key[len..len + part.len()].copy_from_slice(part);
-                    len += part.len();
+                let parts = [&head(2)[..], sources, wanted];
+                match parts.iter().map(|part| part.len()).sum() {
+                    0..=KEY_BYTES_USUAL => then(join(&parts, &mut [0; KEY_BYTES_USUAL])),
+                    _ => then(join(&parts, &mut [0; KEY_BYTES_MAX])),
                 }
-                then(&key[..len])
             }
         }
     }
+}
+
+/// The parts one behind the other in `room`.
+fn join<'r>(parts: &[&[u8]], room: &'r mut [u8]) -> &'r [u8] {
+    let mut len = 0;
+    for part in parts {
+        room[len..len + part.len()].copy_from_slice(part);
+        len += part.len();
+    }
+    &room[..len]
 }
 
 /// The table for a purpose: the remembered one, or what `make` makes.

@@ -6,11 +6,15 @@ use rusty_erasure::{Matrix, coder};
 use super::{Kernel, TooFew, coefficient, encode, reconstruct, update, verify};
 use crate::chunk::Code;
 
-/// Bytes without a pattern, the same for the same seed.
+/// Bytes without a pattern, the same for the same seed; plain Rust, so that Miri can run it (SplitMix64).
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut out = vec![0; bytes];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
-    out
+    let word = |number: u64| {
+        let mut x = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x ^ x >> 31).to_le_bytes()
+    };
+    (0..).flat_map(word).take(bytes).collect()
 }
 
 fn slices(shards: &[Vec<u8>]) -> Vec<&[u8]> {
@@ -197,7 +201,7 @@ fn every_kernel_gives_the_portable_bytes_for_every_length() {
     let code = Code::new(5, 3).expect("valid");
     let whole = reference(code, 4096, 11);
     // The code works column by column, so the stripe of a shorter shard is a prefix of a longer one's.
-    for bytes in 0..=4096 {
+    for bytes in (0..=4096).step_by(if cfg!(miri) { 401 } else { 1 }) {
         let stripe: Vec<Vec<u8>> = whole.iter().map(|shard| shard[..bytes].to_vec()).collect();
         every_kernel_agrees(code, &stripe, bytes % 67);
     }
@@ -205,9 +209,9 @@ fn every_kernel_gives_the_portable_bytes_for_every_length() {
 
 #[test]
 fn every_kernel_gives_the_portable_bytes_for_every_number_of_rows() {
-    for (k, m) in
-        [(1, 1), (1, 9), (2, 5), (3, 6), (4, 7), (10, 8), (9, 9), (17, 3), (29, 51), (127, 128), (254, 1)]
-    {
+    let large: &[(u8, u8)] = if cfg!(miri) { &[] } else { &[(29, 51), (127, 128), (254, 1)] };
+    let small = [(1, 1), (1, 9), (2, 5), (3, 6), (4, 7), (10, 8), (9, 9), (17, 3)];
+    for (k, m) in small.into_iter().chain(large.iter().copied()) {
         let code = Code::new(k, m).expect("valid");
         for bytes in [1, 63, 1025, 2500] {
             every_kernel_agrees(code, &reference(code, bytes, 12), 3);
