@@ -8,8 +8,8 @@ use std::arch::x86_64::{
     _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512,
 };
 
-use super::Span;
 use super::lanes::{self, Lanes};
+use super::{STREAMS_FEW, Span};
 
 /// The truth table of a ⊕ b ⊕ c.
 const XOR3: i32 = 0x96;
@@ -29,7 +29,13 @@ pub(super) fn run(span: &mut Span<'_, '_, '_>) {
     assert!(is_available(), "the CPU has AVX-512 and GFNI");
     // SAFETY: it has, and a span comes from a `Task`.
     unsafe {
+        // With few shards, short steps keep loads and stores closer together, and the CPU fetches ahead by itself.
+        let few = span.sources.len() + span.outs.len() <= STREAMS_FEW;
         match span.outs.len() {
+            1 if few => rows::<1, 1>(span),
+            2 if few => rows::<2, 2>(span),
+            3 if few => rows::<3, 2>(span),
+            4 if few => rows::<4, 2>(span),
             1 => rows::<1, 4>(span),
             2 => rows::<2, 4>(span),
             3 => rows::<3, 4>(span),
