@@ -87,6 +87,17 @@ macro_rules! answer_queries {
         fn blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, BlobRow)>> {
             ready(self.read(|t| read::blobs(t, after, clamp(limit))))
         }
+        fn packs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, PackRow)>> {
+            ready(self.read(|t| read::packs(t, after, clamp(limit))))
+        }
+        fn pack_entries(
+            &self,
+            pack: BlobId,
+            after: Option<PackEntry>,
+            limit: usize,
+        ) -> Answer<'_, Vec<(PackEntry, u64)>> {
+            ready(self.read(|t| read::pack_entries(t, pack, after, clamp(limit))))
+        }
         fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>> {
             ready(self.read(|t| read::condemned(t, upto_generation, clamp(limit))))
         }

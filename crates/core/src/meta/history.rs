@@ -4,12 +4,15 @@
 //! reference state to know what exists, so that most commands succeed. Used by this crate's tests, by the differential
 //! suite of every engine and by the simulator; never in production.
 
-use super::command::{Command, Condition, NewBlob, NewVersion, PartRef, Request, VersionSelector};
+use super::command::{
+    Command, Condition, NewBlob, NewPack, NewVersion, PackedMove, PackedPut, PartRef, Request,
+    VersionSelector,
+};
 use super::memory::MemoryTables;
 use super::read;
 use super::row::{
-    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, Extent, PartRow, TodoRow, UploadRow,
-    Versioning,
+    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, Extent, PackedItem, PartRow, TodoRow,
+    UploadRow, Versioning,
 };
 use crate::chunk::Code;
 use crate::id::{BlobId, BucketId, ChunkId, DriveId, LeaseId, RequestId, UploadId, VersionId};
@@ -20,6 +23,8 @@ const BUCKET_NAMES: [&str; 4] = ["alpha", "beta", "gamma", QUIET];
 /// This bucket is seldom written to, so that it can be deleted.
 const QUIET: &str = "quiet";
 const KEYS: [&[u8]; 6] = [b"", b"a", b"a\0", b"a/b", b"b\xff", b"c"];
+/// Items of packs are all equally long.
+const ITEM_BYTES: u64 = 5_000;
 const NAMES: [&str; 3] = ["gc", "scrub/1", "layout/1"];
 
 /// A source of requests.
@@ -81,7 +86,9 @@ impl History {
         match self.below(100) {
             0..4 => self.create_bucket(),
             4..10 => self.bucket_command(model),
-            10..40 => self.put_version(model),
+            10..32 => self.put_version(model),
+            32..37 => self.put_pack(model),
+            37..40 => self.move_packed(model),
             40..55 => self.delete_version(model),
             55..59 => self.create_upload(model),
             59..72 => self.put_part(model),
@@ -219,7 +226,7 @@ impl History {
         let size = match &content {
             Content::Empty => 0,
             Content::Blob(extent) => extent.len,
-            Content::Packed { plain_len, .. } => u64::from(*plain_len),
+            Content::Packed(item) => item.at.len.min(4_000),
         };
         let id = if self.one_in(60) { VersionId([3; 16]) } else { VersionId(self.id()) };
         let size = if self.one_in(60) { size + 1 } else { size };
@@ -233,16 +240,54 @@ impl History {
         }
     }
 
-    fn packed(&mut self, blob: BlobId) -> Content {
-        let (bucket, plain_len) = (BucketId([5; 16]), self.below(9_000) as u32);
-        Content::Packed {
-            item: Extent { blob, offset: self.below(1 << 20), len: 5_000 },
-            plain_len,
-            codec: 1,
-            aead: 2,
-            key: KeyRef { bucket, generation: 1 },
-            wrapped: self.wrapped(),
+    /// An item of a pack, nearly always within it.
+    fn packed(&mut self, blob: BlobId, offset: u64) -> Content {
+        let offset = if self.one_in(40) { u64::MAX - 5 } else { offset };
+        let key = KeyRef { bucket: BucketId([5; 16]), generation: 1 };
+        let at = Extent { blob, offset, len: ITEM_BYTES };
+        Content::Packed(PackedItem { id: BlobId(self.id()), at, key, wrapped: self.wrapped() })
+    }
+
+    fn new_pack(&mut self, model: &MemoryTables, items: u64) -> NewPack {
+        let mut blob = self.new_blob(model);
+        blob.len = items * ITEM_BYTES;
+        if !self.one_in(20) && !matches!(blob.body, BlobBody::Chunked { .. }) {
+            (blob.body, blob.spill) = (BlobBody::Chunked { manifest: self.id().to_vec() }, None);
         }
+        let code = Code::new(1 + self.below(9) as u8, 2).expect("a valid code");
+        NewPack { blob, code, region_pin: String::new() }
+    }
+
+    fn put_pack(&mut self, model: &MemoryTables) -> Command {
+        let count = self.below(5);
+        let pack = self.new_pack(model, count);
+        let items = (0..count)
+            .map(|n| {
+                let content = self.packed(pack.blob.id, n * ITEM_BYTES);
+                let version = self.version_of(content);
+                PackedPut {
+                    bucket: self.bucket(model),
+                    key: self.key(),
+                    condition: self.condition(),
+                    version,
+                }
+            })
+            .collect();
+        Command::PutPack { pack, items }
+    }
+
+    fn move_packed(&mut self, model: &MemoryTables) -> Command {
+        let Ok(packs) = read::packs(model, None, 20);
+        let mut moves = Vec::new();
+        for _ in 0..2 {
+            let Some((pack, _)) = self.pick(&packs) else { continue };
+            let Ok(entries) = read::pack_entries(model, pack, None, 50);
+            for (entry, len) in entries.into_iter().filter(|_| !self.one_in(4)) {
+                let to = moves.len() as u64 * ITEM_BYTES;
+                moves.push(PackedMove { from: Extent { blob: pack, offset: entry.offset, len }, to });
+            }
+        }
+        Command::MovePacked { pack: self.new_pack(model, moves.len() as u64), moves }
     }
 
     /// A slice of an existing blob, nearly always within it.
@@ -260,17 +305,28 @@ impl History {
         let content = match self.below(10) {
             0 => Content::Empty,
             1..4 => self.slice(model).map_or(Content::Empty, Content::Blob),
+            4 => self.copied_item(model),
             choice => {
                 let new = self.new_blob(model);
                 let (id, len) = (new.id, new.len);
                 blob = Some(new);
                 let whole = Content::Blob(Extent { blob: id, offset: 0, len });
-                if choice == 9 { self.packed(id) } else { whole }
+                if choice == 9 && self.one_in(10) { self.packed(id, 0) } else { whole }
             }
         };
         let version = self.version_of(content);
         let bucket = self.bucket(model);
         Command::PutVersion { bucket, key: self.key(), condition: self.condition(), version, blob }
+    }
+
+    /// The content of some version that lies in a pack.
+    fn copied_item(&mut self, model: &MemoryTables) -> Content {
+        let Ok(packs) = read::packs(model, None, 20);
+        let Some((pack, _)) = self.pick(&packs) else { return Content::Empty };
+        let Ok(entries) = read::pack_entries(model, pack, None, 50);
+        let Some((entry, _)) = self.pick(&entries) else { return Content::Empty };
+        let Ok(found) = read::version(model, entry.bucket, &entry.key, VersionSelector::Id(entry.version));
+        found.map_or(Content::Empty, |(row, _)| row.content)
     }
 
     fn delete_version(&mut self, model: &MemoryTables) -> Command {
