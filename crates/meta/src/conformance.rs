@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use pangea_core::id::{BucketId, RequestId, VersionId};
+use pangea_core::id::{BlobId, BucketId, RequestId, VersionId};
 use pangea_core::keys::WrappedKey;
 use pangea_core::meta::history::History;
 use pangea_core::meta::{

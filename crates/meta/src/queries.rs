@@ -150,8 +150,8 @@ macro_rules! query_words {
         use pangea_core::id::{BlobId, BucketId, ChunkId, UploadId};
         use pangea_core::meta::read;
         use pangea_core::meta::{
-            AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, PartRow, TodoRow,
-            UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
+            AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, PackEntry, PackRow,
+            PartRow, TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
         };
         use $crate::port::{Answer, PAGE_ROWS_MAX, VersionWithBlob};
         use $crate::queries::{all_pages, clamp, ready};
