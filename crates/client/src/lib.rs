@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`door`] | the requests, answers and errors that callers see |
 //! | `client` | [`Client`]: what it holds; metadata commands and their retry |
-//! | `bucket` `object` `list` `upload` | the verbs |
+//! | `bucket` `object` `list` `upload` `versions` | the verbs |
 //! | `blob_put` `blob_get` | a body to sealed stripes, and back |
 //! | `item` `packer` | small objects: sealed one by one, stored and committed together |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
@@ -33,6 +33,7 @@ mod runtime;
 mod shards;
 mod stripe;
 mod upload;
+mod versions;
 pub mod worker;
 
 pub use client::{Client, Options, Parts};
@@ -44,3 +45,4 @@ pub use keyring::KeyRing;
 pub use layouts::{CURRENT_EPOCH_SETTING, layout_setting};
 pub use runtime::{CpuJob, Runtime, Task};
 pub use upload::{AcceptParts, PART_BYTES_MIN, PARTS_MAX};
+pub use versions::{ListVersions, VersionEntry, VersionListPage};

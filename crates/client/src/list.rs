@@ -17,7 +17,9 @@ impl Client {
             return Ok(page);
         }
         let mut range = KeyRange { prefix: list.prefix.clone(), after: list.after.clone(), from: None };
-        if let Some(group) = list.after.as_deref().and_then(|after| group_of(after, &list)) {
+        if let Some(group) =
+            list.after.as_deref().and_then(|after| group_of(after, &list.prefix, &list.delimiter))
+        {
             // The last page ended in a rolled-up prefix (or inside one that it showed): go on behind all of it.
             if list.after.as_deref() == Some(group) {
                 match behind(group) {
@@ -40,7 +42,7 @@ impl Client {
                     page.next = page.entries.last().map(name);
                     break 'scan;
                 }
-                if let Some(group) = group_of(&key, &list).map(<[u8]>::to_vec) {
+                if let Some(group) = group_of(&key, &list.prefix, &list.delimiter).map(<[u8]>::to_vec) {
                     let next = behind(&group);
                     page.entries.push(ListEntry::Prefix(group));
                     match next {
@@ -63,17 +65,17 @@ impl Client {
 }
 
 /// What a key is rolled up into: everything up to and with the first delimiter behind the prefix.
-fn group_of<'a>(key: &'a [u8], list: &List) -> Option<&'a [u8]> {
-    if list.delimiter.is_empty() {
+pub(crate) fn group_of<'a>(key: &'a [u8], prefix: &[u8], delimiter: &[u8]) -> Option<&'a [u8]> {
+    if delimiter.is_empty() {
         return None;
     }
-    let rest = key.strip_prefix(&list.prefix[..])?;
-    let at = rest.windows(list.delimiter.len()).position(|window| window == list.delimiter)?;
-    Some(&key[..list.prefix.len() + at + list.delimiter.len()])
+    let rest = key.strip_prefix(prefix)?;
+    let at = rest.windows(delimiter.len()).position(|window| window == delimiter)?;
+    Some(&key[..prefix.len() + at + delimiter.len()])
 }
 
 /// The first key behind all keys with this prefix; `None`: there is none.
-fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
     let mut next = prefix[..=last].to_vec();
     next[last] += 1;
@@ -92,9 +94,8 @@ mod tests {
 
     #[test]
     fn a_group_ends_with_its_delimiter_and_is_skipped_whole() {
-        let list = List { prefix: b"a/".to_vec(), delimiter: b"/".to_vec(), ..List::default() };
-        assert_eq!(group_of(b"a/b/c", &list), Some(&b"a/b/"[..]));
-        assert_eq!(group_of(b"a/b", &list), None);
+        assert_eq!(group_of(b"a/b/c", b"a/", b"/"), Some(&b"a/b/"[..]));
+        assert_eq!(group_of(b"a/b", b"a/", b"/"), None);
         assert_eq!(behind(b"a/b/"), Some(b"a/b0".to_vec()));
         assert_eq!(behind(b"a\xff"), Some(b"b".to_vec()));
         assert_eq!(behind(b"\xff\xff"), None);

@@ -2,8 +2,8 @@
 //!
 //! Arithmetic only, the same on every machine: `cargo run -p pangea-core --example format_figures`.
 
-use pangea_core::ces::segments_for;
 use pangea_core::ces::item::ITEM_OVERHEAD_BYTES;
+use pangea_core::ces::segments_for;
 use pangea_core::chunk::{Aead, Code, Codec, Shape};
 use pangea_core::chunker::{self, record_bytes, stripe_bytes};
 use pangea_core::id::BucketId;

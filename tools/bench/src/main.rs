@@ -4,6 +4,7 @@
 //! Everything is bounded in count and time.
 
 mod bare_server;
+mod ces;
 mod connection;
 mod drive;
 mod payload;
@@ -33,6 +34,8 @@ enum Command {
     S3(Box<s3::Arguments>),
     /// What a directory's drive can do: appending fdatasync, sequential write.
     Drive(drive::Arguments),
+    /// Erasure code, MD5 and the pipeline around them, on one core.
+    Ces(ces::Arguments),
     /// A server that keeps nothing: the upper bound of the client and of hyper. Ends when its standard input does.
     BareServer(bare_server::Arguments),
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::S3(arguments) => s3::run(*arguments),
         Command::Drive(arguments) => drive::run(&arguments),
+        Command::Ces(arguments) => ces::run(&arguments),
         Command::BareServer(arguments) => bare_server::run(&arguments),
     };
     match outcome {

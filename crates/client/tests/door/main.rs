@@ -7,3 +7,4 @@ mod packs;
 mod repair;
 mod rig;
 mod uploads;
+mod versions;

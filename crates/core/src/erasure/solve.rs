@@ -1,17 +1,19 @@
-//! Which shards to decode from, and the coefficients that turn them into any other shard.
+//! The coefficients that turn k shards into any other shard of the stripe.
 //!
-//! Data shards are preferred: with L of them lost only an L×L system is inverted, not a k×k one.
+//! With L data shards among the missing only an L×L system is inverted, not a k×k one. Used by the door when `plan` does not
+//! know the answer.
 
 use super::{coefficient, gf, parity_row};
 use crate::chunk::Code;
 
-/// Up to k present shards, data first, in ascending order.
-pub(super) fn choose(code: Code, present: impl Fn(u8) -> bool) -> Vec<u8> {
-    (0..code.n()).filter(|i| present(*i)).take(code.k().into()).collect()
+/// For each of the `missing` shards, its coefficients, one a source; the k `sources` are ascending.
+pub(super) fn rows(code: Code, sources: &[u8], missing: &[u8]) -> Vec<Vec<u8>> {
+    let system = System::new(code, sources);
+    missing.iter().map(|index| system.row(*index)).collect()
 }
 
 /// A solved stripe: every lost data shard as a combination of the chosen sources.
-pub(super) struct System<'a> {
+struct System<'a> {
     code: Code,
     sources: &'a [u8],
     /// The lost data shards and, for each, one coefficient a source.
@@ -20,7 +22,7 @@ pub(super) struct System<'a> {
 
 impl<'a> System<'a> {
     /// Solves for the data shards that are not among the k `sources` (ascending).
-    pub(super) fn new(code: Code, sources: &'a [u8]) -> Self {
+    fn new(code: Code, sources: &'a [u8]) -> Self {
         let data = sources.partition_point(|i| *i < code.k());
         let (data, parity) = sources.split_at(data);
         let lost: Vec<u8> = (0..code.k()).filter(|i| data.binary_search(i).is_err()).collect();
@@ -43,7 +45,7 @@ impl<'a> System<'a> {
     }
 
     /// The coefficients, one a source, of shard `index`, which is not among the sources.
-    pub(super) fn row(&self, index: u8) -> Vec<u8> {
+    fn row(&self, index: u8) -> Vec<u8> {
         if index < self.code.k() {
             let found = self.lost.iter().find(|(lost, _)| *lost == index);
             return found.expect("a data shard is a source or lost").1.clone();

@@ -7,7 +7,7 @@
 //! | room | commands |
 //! |---|---|
 //! | `bucket` | buckets, their documents and keys |
-//! | `object` | put and delete of versions, what conditions mean, which version is the head |
+//! | `object` | put and delete of versions and of their attributes, what conditions mean, which version is the head |
 //! | `pack` | packs: many small objects in one commit, moving items, the index from items to versions |
 //! | `upload` | multipart uploads |
 //! | `blob` | references: acquire, bring, release, condemn, purge; the epoch check |
@@ -123,6 +123,10 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         }
         Command::PutPack { pack, items } => pack::put(t, pack, items, now),
         Command::MovePacked { pack, moves } => pack::relocate(t, pack, moves, now),
+        Command::SetAttribute { bucket, key, version, name, value } => {
+            let place = object::Place { bucket: *bucket, key, now };
+            object::set_attribute(t, &place, *version, name, value.as_deref())
+        }
         Command::CreateUpload { upload, row } => upload::create(t, *upload, row),
         Command::PutPart { bucket, key, upload, number, part, blob } => {
             let place = upload::Place { bucket: *bucket, key, upload: *upload, now };

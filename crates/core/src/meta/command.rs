@@ -195,6 +195,19 @@ pub enum Command {
         /// The items.
         moves: Vec<PackedMove>,
     },
+    /// Sets or removes one attribute of a version that is there, in place: no version comes or goes.
+    SetAttribute {
+        /// The bucket.
+        bucket: BucketId,
+        /// The object key.
+        key: Vec<u8>,
+        /// Which version; a delete marker has no attributes and counts as none.
+        version: VersionSelector,
+        /// The attribute's name.
+        name: String,
+        /// Its value, or nothing to remove it.
+        value: Option<String>,
+    },
     /// Starts a multipart upload.
     CreateUpload {
         /// Drawn by the writer.
@@ -326,7 +339,7 @@ pub struct Deleted {
 pub enum Outcome {
     /// Done; nothing to tell.
     Done,
-    /// A version was committed.
+    /// A version was committed, or an attribute of it was set.
     Committed {
         /// Its id.
         version: VersionId,
@@ -378,7 +391,7 @@ pub enum Refusal {
     },
     /// The bucket still holds something.
     BucketNotEmpty,
-    /// `If-Match` on a key that does not exist.
+    /// `If-Match` on a key that does not exist, or an attribute of a version that does not exist.
     NoSuchKey,
     /// No such upload.
     NoSuchUpload,

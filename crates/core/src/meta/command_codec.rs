@@ -48,7 +48,8 @@ tagged!(Command {
     19 => SetSetting { name, expected, value },
     20 => StartGeneration { generation },
     21 => Expire,
-    23 => PutPack { pack, items },
+    22 => PutPack { pack, items },
+    23 => SetAttribute { bucket, key, version, name, value },
     24 => MovePacked { pack, moves },
 });
 

@@ -4,15 +4,17 @@
 //! reference state to know what exists, so that most commands succeed. Used by this crate's tests, by the differential
 //! suite of every engine and by the simulator; never in production.
 
+mod packs;
+
 use super::command::{
-    Command, Condition, NewBlob, NewPack, NewVersion, PackedMove, PackedPut, PartRef, Request,
+    Command, Condition, NewBlob, NewVersion, PartRef, Request,
     VersionSelector,
 };
 use super::memory::MemoryTables;
 use super::read;
 use super::row::{
-    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, Extent, PackedItem, PartRow, TodoRow,
-    UploadRow, Versioning,
+    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, Extent, PartRow, TodoRow, UploadRow,
+    Versioning,
 };
 use crate::chunk::Code;
 use crate::id::{BlobId, BucketId, ChunkId, DriveId, LeaseId, RequestId, UploadId, VersionId};
@@ -23,8 +25,6 @@ const BUCKET_NAMES: [&str; 4] = ["alpha", "beta", "gamma", QUIET];
 /// This bucket is seldom written to, so that it can be deleted.
 const QUIET: &str = "quiet";
 const KEYS: [&[u8]; 6] = [b"", b"a", b"a\0", b"a/b", b"b\xff", b"c"];
-/// Items of packs are all equally long.
-const ITEM_BYTES: u64 = 5_000;
 const NAMES: [&str; 3] = ["gc", "scrub/1", "layout/1"];
 
 /// A source of requests.
@@ -86,7 +86,8 @@ impl History {
         match self.below(100) {
             0..4 => self.create_bucket(),
             4..10 => self.bucket_command(model),
-            10..32 => self.put_version(model),
+            10..30 => self.put_version(model),
+            30..32 => self.set_attribute(model),
             32..37 => self.put_pack(model),
             37..40 => self.move_packed(model),
             40..55 => self.delete_version(model),
@@ -240,56 +241,6 @@ impl History {
         }
     }
 
-    /// An item of a pack, nearly always within it.
-    fn packed(&mut self, blob: BlobId, offset: u64) -> Content {
-        let offset = if self.one_in(40) { u64::MAX - 5 } else { offset };
-        let key = KeyRef { bucket: BucketId([5; 16]), generation: 1 };
-        let at = Extent { blob, offset, len: ITEM_BYTES };
-        Content::Packed(PackedItem { id: BlobId(self.id()), at, key, wrapped: self.wrapped() })
-    }
-
-    fn new_pack(&mut self, model: &MemoryTables, items: u64) -> NewPack {
-        let mut blob = self.new_blob(model);
-        blob.len = items * ITEM_BYTES;
-        if !self.one_in(20) && !matches!(blob.body, BlobBody::Chunked { .. }) {
-            (blob.body, blob.spill) = (BlobBody::Chunked { manifest: self.id().to_vec() }, None);
-        }
-        let code = Code::new(1 + self.below(9) as u8, 2).expect("a valid code");
-        NewPack { blob, code, region_pin: String::new() }
-    }
-
-    fn put_pack(&mut self, model: &MemoryTables) -> Command {
-        let count = self.below(5);
-        let pack = self.new_pack(model, count);
-        let items = (0..count)
-            .map(|n| {
-                let content = self.packed(pack.blob.id, n * ITEM_BYTES);
-                let version = self.version_of(content);
-                PackedPut {
-                    bucket: self.bucket(model),
-                    key: self.key(),
-                    condition: self.condition(),
-                    version,
-                }
-            })
-            .collect();
-        Command::PutPack { pack, items }
-    }
-
-    fn move_packed(&mut self, model: &MemoryTables) -> Command {
-        let Ok(packs) = read::packs(model, None, 20);
-        let mut moves = Vec::new();
-        for _ in 0..2 {
-            let Some((pack, _)) = self.pick(&packs) else { continue };
-            let Ok(entries) = read::pack_entries(model, pack, None, 50);
-            for (entry, len) in entries.into_iter().filter(|_| !self.one_in(4)) {
-                let to = moves.len() as u64 * ITEM_BYTES;
-                moves.push(PackedMove { from: Extent { blob: pack, offset: entry.offset, len }, to });
-            }
-        }
-        Command::MovePacked { pack: self.new_pack(model, moves.len() as u64), moves }
-    }
-
     /// A slice of an existing blob, nearly always within it.
     fn slice(&mut self, model: &MemoryTables) -> Option<Extent> {
         let (blob, len) = self.existing_blob(model)?;
@@ -319,19 +270,8 @@ impl History {
         Command::PutVersion { bucket, key: self.key(), condition: self.condition(), version, blob }
     }
 
-    /// The content of some version that lies in a pack.
-    fn copied_item(&mut self, model: &MemoryTables) -> Content {
-        let Ok(packs) = read::packs(model, None, 20);
-        let Some((pack, _)) = self.pick(&packs) else { return Content::Empty };
-        let Ok(entries) = read::pack_entries(model, pack, None, 50);
-        let Some((entry, _)) = self.pick(&entries) else { return Content::Empty };
-        let Ok(found) = read::version(model, entry.bucket, &entry.key, VersionSelector::Id(entry.version));
-        found.map_or(Content::Empty, |(row, _)| row.content)
-    }
-
-    fn delete_version(&mut self, model: &MemoryTables) -> Command {
-        let (bucket, key) = (self.bucket(model), self.key());
-        let version = match self.below(4) {
+    fn selector(&mut self, model: &MemoryTables, bucket: BucketId, key: &[u8]) -> VersionSelector {
+        match self.below(4) {
             0 | 1 => VersionSelector::Current,
             2 => VersionSelector::Null,
             _ => {
@@ -340,7 +280,20 @@ impl History {
                     page.versions.iter().filter(|(k, ..)| *k == key).map(|(_, row, _)| row.id).collect();
                 VersionSelector::Id(self.pick(&of_key).unwrap_or(VersionId([3; 16])))
             }
-        };
+        }
+    }
+
+    fn set_attribute(&mut self, model: &MemoryTables) -> Command {
+        let (bucket, key) = (self.bucket(model), self.key());
+        let version = self.selector(model, bucket, &key);
+        let name = ["content-type", "x-amz-tagging"][self.below(2) as usize].to_owned();
+        let value = if self.one_in(3) { None } else { Some(format!("a={}", self.below(9))) };
+        Command::SetAttribute { bucket, key, version, name, value }
+    }
+
+    fn delete_version(&mut self, model: &MemoryTables) -> Command {
+        let (bucket, key) = (self.bucket(model), self.key());
+        let version = self.selector(model, bucket, &key);
         let condition = self.condition();
         Command::DeleteVersion { bucket, key, condition, version, marker: VersionId(self.id()) }
     }

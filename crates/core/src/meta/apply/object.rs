@@ -204,6 +204,33 @@ pub(super) fn delete<T: Tables>(
     Ok(Outcome::Deleted(Deleted { version: Some(gone.id), null: gone.null, marker: gone.delete_marker }))
 }
 
+/// Sets or removes one attribute where the version stands: its id, its place and its bytes stay.
+pub(super) fn set_attribute<T: Tables>(
+    t: &mut T,
+    place: &Place<'_>,
+    selector: VersionSelector,
+    name: &str,
+    value: Option<&str>,
+) -> Step<Outcome, T> {
+    let versioned = bucket::by_id(t, place.bucket)?.versioning != Versioning::Off;
+    let found = find_version(t, place.bucket, place.key, selector)?;
+    let Some((mut row, is_head)) = found.filter(|(row, _)| !row.delete_marker) else {
+        return refuse(Refusal::NoSuchKey);
+    };
+    row.attributes.retain(|(known, _)| known != name);
+    if let Some(value) = value {
+        let at = row.attributes.partition_point(|(known, _)| known.as_str() < name);
+        row.attributes.insert(at, (name.to_owned(), value.to_owned()));
+    }
+    if is_head {
+        t.put::<Heads>(&place.head_key(), &row)?;
+    } else {
+        let (bucket, key) = place.head_key();
+        t.put::<Versions>(&(bucket, key, row.seq), &row)?;
+    }
+    Ok(Outcome::Committed { version: row.id, null: row.null, versioned })
+}
+
 fn put_marker<T: Tables>(
     t: &mut T,
     place: &Place<'_>,

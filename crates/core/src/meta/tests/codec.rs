@@ -93,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), tag in 0u8..24) {
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), tag in 0u8..25) {
         let _ = Outcome::decode(&bytes);
         let _ = Request::decode(&bytes);
         let framed = [&[1u8; 1][..], &[0; 24], &[tag], &bytes].concat();

@@ -184,6 +184,45 @@ fn with_versioning_old_heads_stay_and_deletes_put_markers() {
 }
 
 #[test]
+fn an_attribute_is_set_where_the_version_stands() {
+    let mut c = Client::new(Versioning::Enabled);
+    c.put(1);
+    c.put(2);
+    let before = c.show();
+    let set = |version, value: Option<&str>| Command::SetAttribute {
+        bucket: BUCKET,
+        key: KEY.to_vec(),
+        version,
+        name: "x-amz-tagging".into(),
+        value: value.map(str::to_owned),
+    };
+    let old = VersionSelector::Id(VersionId([1; 16]));
+    for (selector, value, id) in [
+        (VersionSelector::Current, Some("a=1"), 2),
+        (old, Some("b=2"), 1),
+        (old, Some("b=3"), 1),
+        (VersionSelector::Current, None, 2),
+    ] {
+        let (version, null) = (VersionId([id; 16]), false);
+        assert_eq!(c.ask(set(selector, value)), Outcome::Committed { version, null, versioned: true });
+        let Ok(found) = read::version(&c.tables, BUCKET, KEY, selector);
+        let attributes = found.expect("it is there").0.attributes;
+        let tags = attributes.iter().find(|(name, _)| name == "x-amz-tagging");
+        assert_eq!(tags.map(|(_, value)| value.as_str()), value);
+        assert_eq!(c.show(), before, "no version came, went or moved");
+    }
+    for missing in [VersionSelector::Null, VersionSelector::Id(VersionId([9; 16]))] {
+        assert_eq!(c.refused(set(missing, Some("a=1"))), Refusal::NoSuchKey);
+    }
+    c.delete(VersionSelector::Current, 7);
+    assert_eq!(
+        c.refused(set(VersionSelector::Current, Some("a=1"))),
+        Refusal::NoSuchKey,
+        "a marker has none"
+    );
+}
+
+#[test]
 fn suspended_writes_replace_the_null_version_wherever_it_stands() {
     let mut c = Client::new(Versioning::Off);
     c.put(1);

@@ -1,0 +1,82 @@
+//! `ces`: the erasure code, MD5 and the whole pipeline of core, beside named peers, on one core.
+//!
+//! Owns the order of a run. Time is the thread's CPU time; candidates run interleaved, forward and backward, in one process;
+//! values are medians over the rounds, ratios medians of the rounds' ratios. Peers with build needs of their own (C, assembly)
+//! are behind the feature `peers`; the product never depends on them.
+
+mod erasure;
+mod memory;
+#[cfg(feature = "peers")]
+mod peer;
+mod plot;
+mod raw;
+mod rounds;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use pangea_core::chunk::Code;
+use pangea_core::erasure::Kernel;
+
+use crate::payload::ObjectSize;
+use crate::report::Report;
+
+const ROUNDS_MAX: usize = 1000;
+
+/// What to measure, and how often.
+#[derive(Args)]
+pub struct Arguments {
+    /// All of them unless named.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Codes, K+M.
+    #[arg(long, value_delimiter = ',', default_value = "4+2,10+4,17+3,29+51", value_parser = code)]
+    code: Vec<Code>,
+    /// Bytes of data in a stripe.
+    #[arg(long, value_delimiter = ',', default_value = "64KiB,4MiB,64MiB")]
+    size: Vec<ObjectSize>,
+    /// Rounds per case; half as many from 16 MiB on.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Also measure encoding with the first code from 16 KiB to 64 MiB, and draw it into this SVG file.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// JSON rows instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Every kernel and peer: encode, rebuild m shards, rebuild one.
+    Erasure,
+}
+
+/// The subcommand.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!((1..=ROUNDS_MAX).contains(&arguments.rounds), "--rounds takes a number from 1 to {ROUNDS_MAX}");
+    ensure!(arguments.size.iter().all(|size| size.bytes() > 0), "a stripe has bytes");
+    eprintln!("kernels: {}", Kernel::available().map(Kernel::name).collect::<Vec<_>>().join(", "));
+    let mut report = Report::new(arguments.json);
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    if wanted(Part::Erasure) {
+        for code in &arguments.code {
+            for size in &arguments.size {
+                erasure::measure(*code, *size, arguments.rounds, &mut report)?;
+            }
+        }
+    }
+    if let Some(path) = &arguments.plot {
+        let code = *arguments.code.first().context("a code to plot")?;
+        let lines = erasure::sweep(code, arguments.rounds)?;
+        let svg = plot::svg(&format!("RS({code}) encode, one core"), "GB/s", &lines);
+        std::fs::write(path, svg).with_context(|| format!("writing {}", path.display()))?;
+    }
+    report.print();
+    Ok(())
+}
+
+fn code(text: &str) -> Result<Code, String> {
+    Code::parse(text).ok_or_else(|| format!("not a code: {text:?} (10+4)"))
+}
