@@ -8,6 +8,7 @@
 //! | [`chunk`] | the shape of a stripe and the header of a shard |
 //! | [`seal`], [`keys`] | ciphers and nonces; keys, wrapping, derivation |
 //! | [`erasure`], [`chunker`], [`ces`] | the Reed–Solomon code; sizes and shapes; compress, encrypt, shard |
+//! | [`md5`] | entity tags, many streams at once |
 //! | [`audit`], [`manifest`] | what a lone shard says of its owner; how a blob is put together |
 //! | [`layout`], [`place`], [`survival`] | the drives of an epoch; which of them hold a partition; what may be lost |
 //! | [`meta`] | the metadata commands, their rows, and the state machine that decides them |
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod layout;
 pub mod machine;
 pub mod manifest;
+pub mod md5;
 pub mod meta;
 pub mod place;
 pub mod seal;
