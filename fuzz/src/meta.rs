@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use pangea_core::codec::Malformed;
 use pangea_core::meta::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, LeaseRow, MemoryTables, Outcome, OutcomeRow, PartRow,
-    Request, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow, apply,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, LeaseRow, MemoryTables, Outcome, OutcomeRow, PackRow,
+    PartRow, Request, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow, apply,
 };
 
 /// A request: the codec has one spelling for each, and the state machine takes any.
@@ -28,7 +28,7 @@ fn infallible(outcome: Result<Outcome, Infallible>) -> Outcome {
 }
 
 /// How many kinds of rows there are; the first byte of an input chooses one.
-pub const ROW_KINDS: u8 = 14;
+pub const ROW_KINDS: u8 = 15;
 
 /// A row of the table that the first byte chooses.
 pub fn row(data: &[u8]) {
@@ -47,6 +47,7 @@ pub fn row(data: &[u8]) {
         10 => same(row, SettingRow::decode, SettingRow::encode),
         11 => same(row, StateRow::decode, StateRow::encode),
         12 => same_but_for_texts(row, OutcomeRow::decode, OutcomeRow::encode),
+        13 => same(row, PackRow::decode, PackRow::encode),
         _ => same_but_for_texts(row, Outcome::decode, Outcome::encode),
     }
 }

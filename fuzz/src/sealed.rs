@@ -1,7 +1,9 @@
-//! The target for sealed chunks: opening what anybody may have written, and rebuilding from what a liar sent.
+//! The targets for sealed chunks and items: opening what anybody may have written, and rebuilding from what a liar sent.
 
 use std::ops::Range;
 
+use pangea_core::audit::SEALED_AUDIT_BYTES;
+use pangea_core::ces::item::{ITEM_PLAIN_BYTES_MAX, SealItem, audit_of, open_item, seal_item, walk_items};
 use pangea_core::ces::{
     CompressPolicy, OpenChunk, SealChunk, check_shard, open_range, pieces_of, rebuild, seal_chunk,
     segments_for,
@@ -108,6 +110,66 @@ fn spoil(data: &[u8]) {
 }
 
 const SPOIL_BYTES: usize = 10;
+
+/// The first byte chooses: walk and open a hostile pack, or seal an honest item, flip a bit of it and open it.
+pub fn item(data: &[u8]) {
+    match data.split_first() {
+        Some((choice, rest)) if choice % 2 == 0 => open_hostile_pack(rest),
+        Some((_, rest)) => spoil_item(rest),
+        None => {}
+    }
+}
+
+fn open_hostile_pack(payload: &[u8]) {
+    let (items, whole) = walk_items(payload);
+    let end = items.iter().fold(0, |end, (at, head)| {
+        assert!(at.start == end && at.len() == head.item_len as usize, "items stand one behind the other");
+        let item = &payload[at.clone()];
+        assert_eq!(audit_of(item).map(<[u8]>::len), Some(SEALED_AUDIT_BYTES));
+        assert!(open_item(head.id, &key(), head.plain_len, item).is_err(), "nobody guesses a tag");
+        at.end
+    });
+    assert_eq!(whole, end == payload.len());
+}
+
+/// Cipher and policy, which byte to flip and how; the rest is plaintext.
+fn spoil_item(data: &[u8]) {
+    let Some((head, plain)) = data.split_first_chunk::<4>() else { return };
+    let plain = &plain[..plain.len().min(ITEM_PLAIN_BYTES_MAX as usize)];
+    if plain.is_empty() {
+        return;
+    }
+    let aead = if head[0] & 1 == 0 { Aead::Aes256Gcm } else { Aead::XChaCha20Poly1305 };
+    let compress = if head[0] & 2 == 0 { CompressPolicy::Never } else { CompressPolicy::DEFAULT };
+    let audit = [0xa; SEALED_AUDIT_BYTES];
+    let mut item = seal_item(&SealItem { id: BLOB, aead, key: &key(), compress, audit: &audit, plain });
+    assert_eq!(walk_items(&item).0.len(), 1);
+    let at = usize::from(u16::from_le_bytes([head[1], head[2]])) % item.len();
+    item[at] ^= head[3];
+    let is_audit = (AUDIT_AT..AUDIT_AT + SEALED_AUDIT_BYTES).contains(&at);
+    match open_item(BLOB, &key(), plain.len() as u32, &item) {
+        Ok(opened) => assert!(opened == plain && (head[3] == 0 || is_audit), "what opens is what was sealed"),
+        Err(_) => assert!(head[3] != 0 && !is_audit, "what is whole opens"),
+    }
+}
+
+/// Where an item's audit record stands; it is sealed by itself.
+const AUDIT_AT: usize = 28;
+
+/// An input for [`item`] that walks a pack of two items, sealed under another key than the target's, and a rest.
+pub(crate) fn hostile_pack_input(plain: &[u8]) -> Vec<u8> {
+    let other = DataKey::new([1; 32]);
+    let seal = |id, aead| {
+        let (compress, audit) = (CompressPolicy::DEFAULT, &[0xa; SEALED_AUDIT_BYTES]);
+        seal_item(&SealItem { id: BlobId([id; 16]), aead, key: &other, compress, audit, plain })
+    };
+    [&[0][..], &seal(1, Aead::Aes256Gcm), &seal(2, Aead::XChaCha20Poly1305), b"rest"].concat()
+}
+
+/// An input for [`item`] that seals, spoils and opens `plain`.
+pub(crate) fn spoil_item_input(head: [u8; 4], plain: &[u8]) -> Vec<u8> {
+    [&[1][..], &head, plain].concat()
+}
 
 fn open(shape: &Shape, key: &DataKey, shards: &[Vec<u8>], range: Range<u32>) -> Result<Vec<u8>, ()> {
     let mut pieces = Vec::new();

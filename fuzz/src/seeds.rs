@@ -55,6 +55,9 @@ pub fn all() -> Vec<Seed> {
     for (name, bytes) in chunks() {
         add("sealed_chunk", name, bytes);
     }
+    for (name, bytes) in items() {
+        add("sealed_item", name, bytes);
+    }
     for (name, bytes) in log::inputs() {
         add("meta_log", name, bytes);
     }
@@ -191,6 +194,7 @@ fn audit_records() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("version", record(Owner::Version(VersionId([1; 16])), Some(10_000_000))),
         ("upload", record(Owner::Upload(UploadId([2; 16])), None)),
+        ("pack", record(Owner::Pack, Some(100_000))),
     ]
 }
 
@@ -255,6 +259,17 @@ fn chunks() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+fn items() -> Vec<(&'static str, Vec<u8>)> {
+    let text = b"the same words again and again, ".repeat(80);
+    vec![
+        ("hostile_pack", sealed::hostile_pack_input(&noise(6, 500))),
+        ("hostile_text_pack", sealed::hostile_pack_input(&text)),
+        ("whole", sealed::spoil_item_input([0, 0, 0, 0], b"one item")),
+        ("spoiled_head", sealed::spoil_item_input([1, 8, 0, 1], &noise(7, 300))),
+        ("spoiled_text", sealed::spoil_item_input([2, 240, 0, 0x80], &text)),
+    ]
+}
+
 /// 2000 zero bytes as one zstd frame: magic, single segment with a two-byte size, one run-length block.
 fn zstd_frame_of_zeros() -> Vec<u8> {
     let size = (2000_u16 - 256).to_le_bytes();
@@ -313,7 +328,12 @@ fn row_kind(table: TableId) -> Option<u8> {
         TableId::Setting => 10,
         TableId::State => 11,
         TableId::Outcome => 12,
-        TableId::BucketName | TableId::VersionSeq | TableId::Condemned | TableId::OutcomeAge => return None,
+        TableId::Pack => 13,
+        TableId::PackEntry
+        | TableId::BucketName
+        | TableId::VersionSeq
+        | TableId::Condemned
+        | TableId::OutcomeAge => return None,
     })
 }
 
@@ -325,7 +345,7 @@ mod tests {
     /// What a target is called and does.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 12] = [
+    const TARGETS: [Target; 13] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
@@ -335,6 +355,7 @@ mod tests {
         ("meta_request", meta::request),
         ("meta_row", meta::row),
         ("sealed_chunk", sealed::chunk),
+        ("sealed_item", sealed::item),
         ("shard_header", crate::wire::shard_header),
         ("superblock", drive::superblock),
         ("wire_frame", crate::wire::frame),

@@ -15,7 +15,7 @@ use crate::door::ClientError;
 use crate::extents::decode_extents;
 use crate::flight::InFlight;
 use crate::keyring::{Sealed, blob_aad};
-use crate::stripe::Stripe;
+use crate::stripe::{Opening, Stripe};
 
 /// Pieces of plaintext, in order.
 pub(crate) type Plain = BoxStream<'static, Result<Bytes, ClientError>>;
@@ -124,7 +124,12 @@ impl Client {
             async move {
                 let _pin = pin;
                 let entry = entry.ok_or_else(|| damaged(id, "its manifest is too short"))?;
-                client.get_range(Stripe { chunk: ChunkId { blob: id, chunk }, entry, key }, range).await
+                client
+                    .get_range(
+                        Stripe { chunk: ChunkId { blob: id, chunk }, entry, opening: Opening::Segments(key) },
+                        range,
+                    )
+                    .await
             }
         };
         Ok(stream::iter(chunks).map(fetch).buffered(ahead).boxed())
@@ -164,10 +169,10 @@ impl Client {
     }
 }
 
-fn failed(error: ClientError) -> Plain {
+pub(crate) fn failed(error: ClientError) -> Plain {
     stream::iter([Err(error)]).boxed()
 }
 
-fn damaged(blob: BlobId, what: &str) -> ClientError {
+pub(crate) fn damaged(blob: BlobId, what: &str) -> ClientError {
     ClientError::Damaged { what: format!("blob {blob}: {what}") }
 }

@@ -10,7 +10,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use md5::{Digest, Md5};
 use pangea_core::audit::{AuditRecord, Owner};
-use pangea_core::ces::{CompressPolicy, SealChunk, seal_chunk};
+use pangea_core::ces::{SealChunk, seal_chunk};
 use pangea_core::chunk::Code;
 use pangea_core::chunker::{self, TooLong};
 use pangea_core::id::{BlobId, ChunkId};
@@ -55,8 +55,11 @@ struct Sealing {
 
 impl Client {
     /// Writes a body as a blob: inline if it is small, else in chunks.
-    pub(crate) async fn write_blob(&self, plan: &BlobPlan<'_>, body: Body) -> Result<Written, ClientError> {
-        let mut source = Source::new(body, plan.len);
+    pub(crate) async fn write_blob(
+        &self,
+        plan: &BlobPlan<'_>,
+        mut source: Source,
+    ) -> Result<Written, ClientError> {
         let inline_max = self.inner.options.inline_bytes_max;
         if plan.len.is_none_or(|len| len <= inline_max as u64) {
             let start = source.fill(inline_max + 1).await?;
@@ -89,7 +92,7 @@ impl Client {
         Ok(Written { blob: Some(blob), received, flight: vec![] })
     }
 
-    async fn current_key(
+    pub(crate) async fn current_key(
         &self,
         bucket: &BucketRow,
     ) -> Result<(KeyRef, Arc<pangea_core::keys::BucketKey>), ClientError> {
@@ -197,10 +200,7 @@ impl Client {
         let id = ChunkId { blob: sealing.blob, chunk };
         let (salt, layout_epoch, placement) = self.place_new(sealing.code, id)?;
         let aead = inner.options.aead;
-        let compress = match inner.options.compress_level {
-            0 => CompressPolicy::Never,
-            level => CompressPolicy::Zstd { level },
-        };
+        let compress = self.compress_policy();
         let job = move || {
             let (blob, code, key, audit) = (sealing.blob, sealing.code, &sealing.key, &sealing.audit[..]);
             seal_chunk(&SealChunk {
@@ -328,7 +328,7 @@ impl Digesting {
 }
 
 /// A body that is read in slices of any size, and whose length is watched.
-struct Source {
+pub(crate) struct Source {
     body: Body,
     expected: Option<u64>,
     received: u64,
@@ -337,12 +337,17 @@ struct Source {
 }
 
 impl Source {
-    fn new(body: Body, expected: Option<u64>) -> Self {
+    pub(crate) fn new(body: Body, expected: Option<u64>) -> Self {
         Self { body, expected, received: 0, rest: Bytes::new(), ended: false }
     }
 
+    /// The length that was announced.
+    pub(crate) fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
     /// The next `bytes` bytes, fewer at the end only. One copy, unless a single buffer of the body has them all.
-    async fn fill(&mut self, bytes: usize) -> Result<Bytes, ClientError> {
+    pub(crate) async fn fill(&mut self, bytes: usize) -> Result<Bytes, ClientError> {
         if self.at_end().await? {
             return Ok(Bytes::new());
         }
@@ -358,7 +363,7 @@ impl Source {
     }
 
     /// Puts bytes that were taken back in front.
-    fn unread(&mut self, bytes: Bytes) {
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
         if self.rest.is_empty() {
             self.rest = bytes;
         } else {
@@ -394,7 +399,7 @@ impl Source {
         Ok(self.rest.is_empty())
     }
 
-    fn check_end(&self) -> Result<(), ClientError> {
+    pub(crate) fn check_end(&self) -> Result<(), ClientError> {
         match self.expected {
             Some(expected) if expected != self.received => {
                 Err(ClientError::WrongLength { expected, received: self.received })

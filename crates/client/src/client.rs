@@ -15,6 +15,7 @@ use crate::flight::Flight;
 use crate::keyring::{BucketKeys, KeyRing};
 use crate::latency::Latency;
 use crate::layouts::Layouts;
+use crate::packer::Packer;
 use crate::runtime::Runtime;
 
 /// Tries of a command whose outcome was not heard; the request id makes them one.
@@ -48,6 +49,8 @@ pub struct Options {
     pub compress_level: u8,
     /// Objects of at most so many bytes lie in the metadata.
     pub inline_bytes_max: usize,
+    /// Larger objects of at most so many bytes share chunks with others; at most 1 MiB, 0: none does.
+    pub pack_bytes_max: usize,
     /// Plaintext bytes in flight of one request.
     pub window_bytes: usize,
     /// Bytes of chunks in flight of all requests together.
@@ -64,6 +67,7 @@ impl Default for Options {
             aead: Aead::Aes256Gcm,
             compress_level: 1,
             inline_bytes_max: 4096,
+            pack_bytes_max: 128 << 10,
             window_bytes: 8 << 20,
             memory_bytes: 128 << 20,
             drive_timeout_ms: 30_000,
@@ -85,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) bucket_keys: BucketKeys,
     pub(crate) budget: Arc<Budget>,
     pub(crate) flight: Flight,
+    pub(crate) packer: Packer,
     pub(crate) read_latency: Latency,
 }
 
@@ -96,6 +101,7 @@ impl Client {
             bucket_keys: BucketKeys::default(),
             budget: Budget::new(options.memory_bytes),
             flight: Flight::default(),
+            packer: Packer::default(),
             read_latency: Latency::default(),
             parts,
             options,
@@ -158,7 +164,7 @@ impl Inner {
     }
 }
 
-fn refused(refusal: Refusal) -> ClientError {
+pub(crate) fn refused(refusal: Refusal) -> ClientError {
     match refusal {
         Refusal::NoSuchBucket => ClientError::NoSuchBucket,
         Refusal::BucketExists { owner } => ClientError::BucketExists { owner },

@@ -76,13 +76,15 @@ fn bucket_key_aad(key: KeyRef) -> Vec<u8> {
     aad
 }
 
-/// What a bucket key seals for a blob. Bound into the AAD, so that bytes sealed as one are never taken for another.
+/// What a bucket key seals for a blob or an item. Bound into the AAD, so that bytes sealed as one are never taken for another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sealed {
     /// The data key of a blob in chunks.
     DataKey,
     /// The bytes of an inline blob.
     Inline,
+    /// The data key of an item of a pack.
+    ItemKey,
 }
 
 /// The AAD of what a bucket key seals for a blob: a purpose, then the blob's id.
@@ -90,6 +92,7 @@ pub(crate) fn blob_aad(sealed: Sealed, blob: BlobId) -> Vec<u8> {
     let purpose: &[u8] = match sealed {
         Sealed::DataKey => b"pangea data key v1",
         Sealed::Inline => b"pangea inline v1",
+        Sealed::ItemKey => b"pangea item key v1",
     };
     [purpose, &blob.0].concat()
 }

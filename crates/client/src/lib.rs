@@ -9,9 +9,10 @@
 //! | `client` | [`Client`]: what it holds; metadata commands and their retry |
 //! | `bucket` `object` `list` `upload` `versions` | the verbs |
 //! | `blob_put` `blob_get` | a body to sealed stripes, and back |
+//! | `item` `packer` | small objects: sealed one by one, stored and committed together |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
 //! | `layouts` `keyring` `budget` `flight` `latency` | what the verbs stand on |
-//! | [`worker`] | background passes: mending, scrubbing, collecting garbage |
+//! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
 
 mod blob_get;
 mod blob_put;
@@ -21,11 +22,13 @@ mod client;
 pub mod door;
 mod extents;
 mod flight;
+mod item;
 mod keyring;
 mod latency;
 mod layouts;
 mod list;
 mod object;
+mod packer;
 mod runtime;
 mod shards;
 mod stripe;

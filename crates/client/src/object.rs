@@ -8,7 +8,7 @@ use pangea_core::meta::{
     Command, Condition, Content, Deleted, ETag, Extent, NewVersion, Outcome, VersionRow, VersionSelector,
 };
 
-use crate::blob_put::BlobPlan;
+use crate::blob_put::{BlobPlan, Source};
 use crate::client::Client;
 use crate::door::{Accept, Body, ClientError, Object, PutDone, PutObject};
 use crate::flight::Undecided;
@@ -23,10 +23,14 @@ impl Client {
     ) -> Result<PutDone, ClientError> {
         let bucket = self.bucket(&put.bucket).await?;
         self.check_early(bucket.id, &put.key, &put.condition).await?;
+        let mut source = Source::new(body, put.len);
+        if let Some(small) = self.take_small(&bucket, &mut source).await? {
+            return self.put_small(&bucket, put, small, accept).await;
+        }
         let id = self.draw_version();
         let plan =
             BlobPlan { bucket: &bucket, object_key: &put.key, owner: Owner::Version(id), len: put.len };
-        let written = self.write_blob(&plan, body).await?;
+        let written = self.write_blob(&plan, source).await?;
         let added = accept(&written.received).map_err(ClientError::Body)?;
         let content = match &written.blob {
             None => Content::Empty,
@@ -78,7 +82,10 @@ impl Client {
                 let range = extent.offset + range.start..extent.offset + range.end;
                 self.read_blob(extent.blob, row.clone(), range)
             }
-            (Content::Blob(_) | Content::Packed { .. }, _) => {
+            (Content::Packed(item), Some(row)) => {
+                self.read_item(item.clone(), object.version.size, row.clone(), range)
+            }
+            (Content::Blob(_) | Content::Packed(_), _) => {
                 let what = format!("version {} has no readable content for {range:?}", object.version.id);
                 futures_util::stream::iter([Err(ClientError::Damaged { what })]).boxed()
             }
@@ -95,7 +102,7 @@ impl Client {
             let len = Some(from.version.size);
             return self.put_object(PutObject { len, ..put }, body, Box::new(|_| Ok(vec![]))).await;
         }
-        let version = NewVersion {
+        let mut version = NewVersion {
             id: self.draw_version(),
             size: from.version.size,
             etag: from.version.etag,
@@ -104,9 +111,28 @@ impl Client {
             part_sizes: from.version.part_sizes.clone(),
         };
         let done = put_done(&version, self.inner.now_ms());
-        let (bucket, condition) = (bucket.id, put.condition);
-        let command = Command::PutVersion { bucket, key: put.key, condition, version, blob: None };
-        committed(self.inner.command(command).await?, done)
+        let (bucket, key, condition) = (bucket.id, put.key, put.condition);
+        loop {
+            let (key, condition) = (key.clone(), condition.clone());
+            let command =
+                Command::PutVersion { bucket, key, condition, version: version.clone(), blob: None };
+            match self.inner.command(command).await {
+                Err(error @ ClientError::NoSuchKey { .. }) => match self.moved(from, &version.content).await?
+                {
+                    Some(content) => version.content = content,
+                    None => return Err(error),
+                },
+                outcome => return committed(outcome?, done),
+            }
+        }
+    }
+
+    /// Where the bytes of a small object are now, if its pack was emptied since they were found at `was`.
+    async fn moved(&self, object: &Object, was: &Content) -> Result<Option<Content>, ClientError> {
+        let selector = VersionSelector::Id(object.version.id);
+        let found = self.meta().version(object.bucket.id, &object.key, selector).await;
+        let content = found.map_err(ClientError::Meta)?.map(|(row, _)| row.content);
+        Ok(content.filter(|content| matches!(content, Content::Packed(_)) && content != was))
     }
 
     /// Deletes a version, or hides the key.

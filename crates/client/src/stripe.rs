@@ -22,6 +22,8 @@ use pangea_core::wire::Fault;
 
 use crate::client::Client;
 use crate::door::ClientError;
+use crate::item::ItemKey;
+use crate::packer::NO_KEY;
 use crate::runtime::{Task, compute};
 
 /// A stripe that was asked for, with what is needed to find and open it.
@@ -29,7 +31,43 @@ use crate::runtime::{Task, compute};
 pub(crate) struct Stripe {
     pub(crate) chunk: ChunkId,
     pub(crate) entry: ChunkEntry,
-    pub(crate) key: Arc<DataKey>,
+    pub(crate) opening: Opening,
+}
+
+/// How a range of a stripe is opened and what it gives.
+#[derive(Clone)]
+pub(crate) enum Opening {
+    /// By the tags of its segments: plaintext.
+    Segments(Arc<DataKey>),
+    /// A pack, whose range is one item: the item's plaintext.
+    Item(Arc<ItemKey>),
+    /// A pack, whose range holds these items, each by where it starts in the range and its length: the range as it is
+    /// stored, once every item in it was opened.
+    Items(Arc<Vec<(Range<usize>, ItemKey)>>),
+}
+
+impl Opening {
+    fn open(
+        &self,
+        chunk: ChunkId,
+        shape: &Shape,
+        pieces: &[(u32, &[u8])],
+        range: Range<u32>,
+    ) -> Result<Bytes, OpenError> {
+        let key = if let Self::Segments(key) = self { key } else { &NO_KEY };
+        let job = OpenChunk { blob: chunk.blob, chunk: chunk.chunk, shape, key };
+        let bytes = open_range(&job, pieces, range)?;
+        match self {
+            Self::Segments(_) => Ok(bytes),
+            Self::Item(item) => item.open(&bytes),
+            Self::Items(items) => {
+                for (at, item) in items.iter() {
+                    item.open(bytes.get(at.clone()).ok_or(OpenError::Missing { segment: 0 })?)?;
+                }
+                Ok(bytes)
+            }
+        }
+    }
 }
 
 /// Pieces that were read: shard index, where from, the first piece, the bytes.
@@ -202,8 +240,8 @@ impl Client {
     ) -> Result<Option<Bytes>, ClientError> {
         let have: Vec<(u8, u8, Bytes)> =
             have.iter().map(|read| (read.index, read.first, read.bytes.clone())).collect();
-        let (chunk, shape, key, wanted) =
-            (stripe.chunk, stripe.entry.shape, stripe.key.clone(), wanted.to_vec());
+        let (chunk, shape, opening, wanted) =
+            (stripe.chunk, stripe.entry.shape, stripe.opening.clone(), wanted.to_vec());
         let job = move || {
             let decoded = match from {
                 Some(from) => decode(&shape, &wanted, &have, &from)?,
@@ -215,8 +253,7 @@ impl Client {
                 .filter(|(index, ..)| *index < shape.code.k())
                 .flat_map(|(index, first, bytes)| pieces_of(&shape, *index, *first, bytes))
                 .collect();
-            let job = OpenChunk { blob: chunk.blob, chunk: chunk.chunk, shape: &shape, key: &key };
-            open_range(&job, &pieces, range).map_err(Some)
+            opening.open(chunk, &shape, &pieces, range).map_err(Some)
         };
         match compute(&*self.inner.parts.runtime, job).await {
             Some(Ok(plain)) => Ok(Some(plain)),

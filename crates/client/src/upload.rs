@@ -12,7 +12,7 @@ use pangea_core::meta::{
     UploadRow,
 };
 
-use crate::blob_put::BlobPlan;
+use crate::blob_put::{BlobPlan, Source};
 use crate::client::Client;
 use crate::door::{Accept, Body, ClientError, CompletePart, Object, PartDone, PutDone, Received, UploadPart};
 use crate::extents::{EXTENT_BYTES, encode_extents};
@@ -79,7 +79,7 @@ impl Client {
         self.upload_in(&bucket, &part.key, part.upload).await?;
         let owner = Owner::Upload(part.upload);
         let plan = BlobPlan { bucket: &bucket, object_key: &part.key, owner, len: part.len };
-        let written = self.write_blob(&plan, body).await?;
+        let written = self.write_blob(&plan, Source::new(body, part.len)).await?;
         let attributes = accept(&written.received).map_err(ClientError::Body)?;
         let content = written.blob.as_ref().map(|blob| Extent { blob: blob.id, offset: 0, len: blob.len });
         let row = self.part_row(content, &written.received, attributes);

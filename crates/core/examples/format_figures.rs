@@ -2,6 +2,7 @@
 //!
 //! Arithmetic only, the same on every machine: `cargo run -p pangea-core --example format_figures`.
 
+use pangea_core::ces::item::ITEM_OVERHEAD_BYTES;
 use pangea_core::ces::segments_for;
 use pangea_core::chunk::{Aead, Code, Codec, Shape};
 use pangea_core::chunker::{self, record_bytes, stripe_bytes};
@@ -52,9 +53,9 @@ fn blob(code: Code, len: u64) -> f64 {
 
 /// The same object as one item of a full pack without holes: its share of a chunk that has no tags of its own.
 fn packed(code: Code, len: u64) -> f64 {
-    let pack_bytes = u32::from(code.k()) * 16 * 32 * 1024;
+    let pack_bytes = chunker::chunk_bytes_max(code);
     let shape = chunker::fit(code, Aead::Packed, Codec::Raw, pack_bytes, pack_bytes).expect("it fits");
-    (len + TAG as u64) as f64 * stripe_bytes(&shape) as f64 / f64::from(pack_bytes)
+    (len + ITEM_OVERHEAD_BYTES as u64) as f64 * stripe_bytes(&shape) as f64 / f64::from(pack_bytes)
 }
 
 fn overhead() {

@@ -8,8 +8,8 @@
 //! | at | bytes | field |
 //! |---|---|---|
 //! | 0 | 1 | format version, 1 |
-//! | 1 | 1 | owner kind: 1 version, 2 upload |
-//! | 2 | 16 | owner: version or upload id |
+//! | 1 | 1 | owner kind: 1 version, 2 upload, 3 pack |
+//! | 2 | 16 | owner: version or upload id; pack: zero |
 //! | 18 | 8 | blob length, all ones when it was not known |
 //! | 26 | 4 | plaintext bytes of a full chunk |
 //! | 30 | 8 | when the blob was begun, ms since 1970 |
@@ -39,6 +39,8 @@ pub enum Owner {
     Version(VersionId),
     /// A part of a multipart upload.
     Upload(UploadId),
+    /// Nobody alone: its items have records of their own, and it has no data key (zeros in place of key and reference).
+    Pack,
 }
 
 /// What an audit record says.
@@ -74,6 +76,7 @@ impl AuditRecord {
         let (kind, owner) = match self.owner {
             Owner::Version(id) => (1, id.0),
             Owner::Upload(id) => (2, id.0),
+            Owner::Pack => (3, [0; 16]),
         };
         assert_ne!(self.blob_len, Some(LENGTH_UNKNOWN), "no blob is that long");
         out.put_u8(Self::VERSION);
@@ -98,6 +101,7 @@ impl AuditRecord {
             owner: match kind {
                 1 => Owner::Version(VersionId(owner)),
                 2 => Owner::Upload(UploadId(owner)),
+                3 if owner == [0; 16] => Owner::Pack,
                 _ => return Err(r.malformed()),
             },
             blob_len: Some(r.u64()?).filter(|len| *len != LENGTH_UNKNOWN),

@@ -5,7 +5,8 @@
 //!
 //! The payload (the plaintext or one zstd frame of it) is cut into segments of one piece less its tag. Segment *s* lies at
 //! the start of piece *s* of the data shards taken one after the other, its tag right behind it; all bytes behind the last
-//! segment's tag are zero. A pack's segments fill their pieces and have no tags.
+//! segment's tag are zero. A pack's segments fill their pieces and have no tags: its payload is items (`item`), each sealed
+//! by itself.
 //!
 //! ```text
 //! shard 0: | seg 0 | tag | seg 1 | tag | ...   shard 1: | seg p | tag | ...   shard k-1: ... | last | tag | 0 0 0 |
@@ -18,6 +19,7 @@
 //! before decoding, on receipt and in scrub.
 
 mod compress;
+pub mod item;
 mod open;
 mod segments;
 mod stripe;

@@ -107,6 +107,9 @@ pub struct KeyRef {
 }
 
 impl KeyRef {
+    /// Stands where a format has a reference and there is no key.
+    pub const NONE: Self = Self { bucket: BucketId::ZERO, generation: 0 };
+
     /// Bytes of an encoded reference.
     pub const BYTES: usize = 20;
 
@@ -132,6 +135,9 @@ pub struct WrappedKey {
 }
 
 impl WrappedKey {
+    /// Stands where a format has a wrapped key and there is none: opens under no key.
+    pub const NONE: Self = Self { nonce: [0; NONCE_BYTES], sealed: [0; KEY_BYTES + TAG_BYTES] };
+
     /// Bytes of an encoded wrapped key.
     pub const BYTES: usize = NONCE_BYTES + KEY_BYTES + TAG_BYTES;
 

@@ -33,14 +33,16 @@ mod tests;
 
 pub use apply::{EXPIRE_ROWS_MAX, KEEP_MS, PART_NUMBER_MAX, WRITE_FLOOR, apply};
 pub use command::{
-    Command, Condition, Deleted, NewBlob, NewVersion, Outcome, PartRef, Refusal, Request, VersionSelector,
+    Command, Condition, Deleted, ItemOutcome, NewBlob, NewPack, NewVersion, Outcome, PackedMove, PackedPut,
+    PartRef, Refusal, Request, VersionSelector,
 };
 pub use command_codec::REQUEST_VERSION;
 pub use memory::MemoryTables;
 pub use query::{HeadPage, KeyRange, VersionPage};
 pub use row::{
     AccessKeyRow, BlobBody, BlobRow, BucketKeyRow, BucketRow, Content, ETag, Extent, LeaseRow, OutcomeRow,
-    PartRow, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow, Versioning,
+    PackEntry, PackRow, PackedItem, PartRow, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow,
+    Versioning,
 };
 pub use row_codec::ROW_VERSION;
 pub use tables::{RawRow, TableId, Tables};

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use pangea_core::id::{BucketId, RequestId, VersionId};
+use pangea_core::id::{BlobId, BucketId, RequestId, VersionId};
 use pangea_core::keys::WrappedKey;
 use pangea_core::meta::history::History;
 use pangea_core::meta::{
@@ -76,6 +76,18 @@ pub fn contents(meta: &dyn Meta, limit: usize) -> Vec<String> {
     }
     let mut after = None;
     loop {
+        let page = ok(meta.packs(after, limit));
+        after = page.last().map(|(pack, _)| *pack);
+        for (pack, row) in &page {
+            lines.push(format!("pack {pack} {row:?}"));
+            pack_contents(meta, *pack, limit, &mut lines);
+        }
+        if page.len() < limit {
+            break;
+        }
+    }
+    let mut after = None;
+    loop {
         let page = ok(meta.todos(after, limit));
         after = page.last().map(|(chunk, _)| *chunk);
         lines.extend(page.iter().map(|(chunk, row)| format!("todo {row:?} {:?}", ok(meta.todo(*chunk)))));
@@ -89,6 +101,18 @@ pub fn contents(meta: &dyn Meta, limit: usize) -> Vec<String> {
         lines.push(format!("{name}: {:?} {:?}", ok(meta.lease(name)), ok(meta.setting(name))));
     }
     lines
+}
+
+fn pack_contents(meta: &dyn Meta, pack: BlobId, limit: usize, lines: &mut Vec<String>) {
+    let mut after = None;
+    loop {
+        let page = ok(meta.pack_entries(pack, after, limit));
+        lines.extend(page.iter().map(|entry| format!("entry {entry:?}")));
+        after = page.last().map(|(entry, _)| entry.clone());
+        if page.len() < limit {
+            break;
+        }
+    }
 }
 
 fn bucket_contents(meta: &dyn Meta, bucket: BucketId, limit: usize, lines: &mut Vec<String>) {

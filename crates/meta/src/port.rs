@@ -12,8 +12,8 @@ use std::pin::Pin;
 
 use pangea_core::id::{BlobId, BucketId, ChunkId, UploadId};
 use pangea_core::meta::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PartRow, Request,
-    TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PackEntry,
+    PackRow, PartRow, Request, TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
 };
 
 use crate::error::MetaError;
@@ -78,6 +78,15 @@ pub trait Meta: Send + Sync {
     fn blob(&self, blob: BlobId) -> Answer<'_, Option<BlobRow>>;
     /// All blobs after that one, by id.
     fn blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, BlobRow)>>;
+    /// Packs that hold something, after that one, by id.
+    fn packs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, PackRow)>>;
+    /// The versions whose content lies in a pack, after that one, with the bytes of their items; by where the items start.
+    fn pack_entries(
+        &self,
+        pack: BlobId,
+        after: Option<PackEntry>,
+        limit: usize,
+    ) -> Answer<'_, Vec<(PackEntry, u64)>>;
     /// Condemned blobs with the generation that condemned each, up to and including `upto_generation`, oldest first.
     fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>>;
 

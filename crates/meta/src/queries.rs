@@ -87,6 +87,17 @@ macro_rules! answer_queries {
         fn blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, BlobRow)>> {
             ready(self.read(|t| read::blobs(t, after, clamp(limit))))
         }
+        fn packs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<(BlobId, PackRow)>> {
+            ready(self.read(|t| read::packs(t, after, clamp(limit))))
+        }
+        fn pack_entries(
+            &self,
+            pack: BlobId,
+            after: Option<PackEntry>,
+            limit: usize,
+        ) -> Answer<'_, Vec<(PackEntry, u64)>> {
+            ready(self.read(|t| read::pack_entries(t, pack, after, clamp(limit))))
+        }
         fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>> {
             ready(self.read(|t| read::condemned(t, upto_generation, clamp(limit))))
         }
@@ -139,8 +150,8 @@ macro_rules! query_words {
         use pangea_core::id::{BlobId, BucketId, ChunkId, UploadId};
         use pangea_core::meta::read;
         use pangea_core::meta::{
-            AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, PartRow, TodoRow,
-            UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
+            AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, PackEntry, PackRow,
+            PartRow, TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
         };
         use $crate::port::{Answer, PAGE_ROWS_MAX, VersionWithBlob};
         use $crate::queries::{all_pages, clamp, ready};

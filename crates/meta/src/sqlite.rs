@@ -19,8 +19,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::error::MetaError;
 use crate::sealed::Position;
 
-/// The schema that this version writes, and the newest it reads.
-const SCHEMA_VERSION: i64 = 1;
+/// The schema that this version writes and reads: a newer one is refused, an older one made again. Version 1 had no packs.
+const SCHEMA_VERSION: i64 = 2;
 /// Statements kept prepared by each connection: a few per table.
 const STATEMENTS_MAX: usize = 128;
 /// The WAL is written back when it holds this many pages of 4 KiB.
@@ -155,6 +155,9 @@ impl SqliteTables {
             Ok((_, Some((schema, _)))) if schema > SCHEMA_VERSION => {
                 let version = u16::try_from(schema).unwrap_or(u16::MAX);
                 Err(MetaError::NewerFormat { file: path.display().to_string(), version })
+            }
+            Ok((_, Some((schema, _)))) if schema < SCHEMA_VERSION => {
+                Ok(Found::Rebuild(format!("the view has the older schema {schema}")))
             }
             Ok((_, Some((_, mark)))) if mark.cluster != cluster => {
                 Err(MetaError::OtherCluster { file: path.display().to_string(), found: mark.cluster })

@@ -105,6 +105,7 @@ impl Node {
         let stores: Vec<Arc<dyn ShardStore>> = self.mounted.iter().map(|drive| drive.store.clone()).collect();
         let completion = worker("completion", "completes stripes that are not whole");
         let garbage = worker("garbage", "frees what nothing refers to any more");
+        let repack = worker("repack", "closes the holes of deleted small objects and merges small packs");
         let compaction = worker("compaction", "gives the space of deleted shards back");
         let orphans = worker("orphans", "deletes shards of writes that were never finished");
         let expiry = worker("expiry", "forgets kept outcomes and leases after a day");
@@ -113,6 +114,7 @@ impl Node {
             (completion, COMPLETE_AFTER, jobs::completion(client())),
             (self.scrub.clone(), scrub_after, scrub),
             (garbage, UPKEEP_AFTER, jobs::garbage(client())),
+            (repack, UPKEEP_AFTER, jobs::repack(client())),
             (compaction, UPKEEP_AFTER, jobs::compaction(stores)),
             (orphans, ORPHANS_AFTER, jobs::orphans(client())),
             (expiry, UPKEEP_AFTER, jobs::expiry(client())),

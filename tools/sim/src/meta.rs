@@ -12,8 +12,8 @@ use futures_channel::oneshot;
 use pangea_client::Runtime;
 use pangea_core::id::{BlobId, BucketId, ChunkId, UploadId};
 use pangea_core::meta::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PartRow, Request,
-    TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, HeadPage, KeyRange, LeaseRow, Outcome, PackEntry,
+    PackRow, PartRow, Request, TodoRow, UploadRow, UsageRow, VersionPage, VersionRow, VersionSelector,
 };
 use pangea_meta::{Answer, InlineMeta, Meta, MetaError, MetaStatus, VersionWithBlob};
 
@@ -193,6 +193,8 @@ impl Meta for SimMeta {
         versions(bucket: BucketId, range: KeyRange, after_seq: Option<u64>, limit: usize) -> VersionPage;
         blob(blob: BlobId) -> Option<BlobRow>;
         blobs(after: Option<BlobId>, limit: usize) -> Vec<(BlobId, BlobRow)>;
+        packs(after: Option<BlobId>, limit: usize) -> Vec<(BlobId, PackRow)>;
+        pack_entries(pack: BlobId, after: Option<PackEntry>, limit: usize) -> Vec<(PackEntry, u64)>;
         condemned(upto_generation: u64, limit: usize) -> Vec<(u64, BlobId)>;
         upload(bucket: BucketId, key: &'a [u8], upload: UploadId) -> Option<UploadRow>;
         uploads(

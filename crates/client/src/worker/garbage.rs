@@ -2,13 +2,14 @@
 //!
 //! A condemned blob's shards are deleted from every drive of the layout, then its row is purged; while a drive is absent
 //! the blob stays condemned. Orphans are what crashed or refused writes left: their blob is not in flight here and has
-//! no row. (On several gateways a lease will stand where the flight table stands now.)
+//! no row. On the same way copies are found that lie beside their home for no reason. (On several gateways a lease will stand where the flight table stands now.)
 
 use std::collections::BTreeMap;
 
 use pangea_core::id::{BlobId, ShardId};
 use pangea_core::layout::{Role, Slot};
-use pangea_core::meta::{BlobBody, Command};
+use pangea_core::manifest::Manifest;
+use pangea_core::meta::{BlobBody, Command, TodoRow};
 use pangea_core::wire::{Fault, SHARDS_PER_MESSAGE_MAX};
 
 use super::Progress;
@@ -155,13 +156,19 @@ impl Client {
             let page = self.list_shards(slot, after, limit).await.map_err(OrphanError::Drive)?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
-            let mut owned = BTreeMap::new();
+            let mut owners = BTreeMap::new();
             for shard in &page {
-                if let std::collections::btree_map::Entry::Vacant(unknown) = owned.entry(shard.chunk.blob) {
-                    unknown.insert(self.is_owned(shard.chunk.blob).await.map_err(OrphanError::Client)?);
+                if let std::collections::btree_map::Entry::Vacant(unknown) = owners.entry(shard.chunk.blob) {
+                    unknown.insert(self.owner(shard.chunk.blob).await.map_err(OrphanError::Client)?);
                 }
             }
-            let orphans: Vec<ShardId> = page.into_iter().filter(|shard| !owned[&shard.chunk.blob]).collect();
+            for shard in &page {
+                if let Owner::Blob(manifest) = &owners[&shard.chunk.blob] {
+                    self.note_if_astray(*shard, slot, manifest).await.map_err(OrphanError::Client)?;
+                }
+            }
+            let nobodys = |shard: &ShardId| matches!(owners[&shard.chunk.blob], Owner::Nobody);
+            let orphans: Vec<ShardId> = page.into_iter().filter(nobodys).collect();
             if !orphans.is_empty() {
                 report.orphans += orphans.len() as u64;
                 self.delete_shards(slot, orphans).await.map_err(OrphanError::Drive)?;
@@ -171,12 +178,57 @@ impl Client {
     }
 
     /// Whether a blob has a row, or is being written: asked in the order that cannot miss a commit.
-    async fn is_owned(&self, blob: BlobId) -> Result<bool, ClientError> {
+    async fn owner(&self, blob: BlobId) -> Result<Owner, ClientError> {
         if self.inner.flight.has(blob) {
-            return Ok(true);
+            return Ok(Owner::Changing);
         }
-        Ok(self.meta().blob(blob).await.map_err(ClientError::Meta)?.is_some())
+        let Some(row) = self.meta().blob(blob).await.map_err(ClientError::Meta)? else {
+            return Ok(Owner::Nobody);
+        };
+        if row.refs == 0 {
+            return Ok(Owner::Changing);
+        }
+        match self.manifest_of(blob, &row).await {
+            Ok(Some(manifest)) => Ok(Owner::Blob(manifest)),
+            Err(error @ ClientError::Meta(_)) => Err(error),
+            // What cannot be read is the scrub's to say.
+            Ok(None) | Err(_) => Ok(Owner::Changing),
+        }
     }
+
+    /// A copy that stood in for its home, and that nobody could take back (a lost answer, a crash), is queued: completion
+    /// copies it home or clears it.
+    async fn note_if_astray(
+        &self,
+        shard: ShardId,
+        slot: Slot,
+        manifest: &Manifest,
+    ) -> Result<(), ClientError> {
+        let (chunk, index) = (shard.chunk, shard.index);
+        let Some(entry) = manifest.chunk(chunk.chunk) else { return Ok(()) };
+        let placement = self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt);
+        let home = placement.and_then(|placement| placement.shards().get(usize::from(index)).copied());
+        let Some((_, drive)) = self.inner.layouts.drive(slot).filter(|_| home != Some(slot)) else {
+            return Ok(());
+        };
+        let known = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
+        if known.is_some_and(|todo| todo.stand_ins.contains(&(index, drive))) {
+            return Ok(());
+        }
+        let todo =
+            TodoRow { missing: vec![], stand_ins: vec![(index, drive)], since_ms: self.inner.now_ms() };
+        self.command(Command::AddTodo { chunk, todo }).await.map(drop)
+    }
+}
+
+/// Whose a shard is.
+enum Owner {
+    /// No blob's.
+    Nobody,
+    /// A blob's that is being written or freed, or that has no manifest to ask.
+    Changing,
+    /// A blob's.
+    Blob(Manifest),
 }
 
 enum OrphanError {

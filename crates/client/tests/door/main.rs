@@ -3,6 +3,7 @@
 //! One test binary; `rig` builds a cluster of drives on one node, each room tests one subject.
 
 mod objects;
+mod packs;
 mod repair;
 mod rig;
 mod uploads;

@@ -76,7 +76,7 @@ fn rotten_shards_are_named_read_around_dropped_and_mended() {
 #[test]
 fn a_single_drive_verifies_and_says_what_is_lost() {
     let rig = Rig::new(1);
-    let bytes = noise(100_000, 4);
+    let bytes = noise(200_000, 4);
     rig.put("k", &bytes).expect("the drive is there");
     rot_everything(&rig, 0);
     for _ in 0..2 {
@@ -88,7 +88,7 @@ fn a_single_drive_verifies_and_says_what_is_lost() {
     }
 }
 
-fn rot_everything(rig: &Rig, drive: usize) {
+pub fn rot_everything(rig: &Rig, drive: usize) {
     let store = rig.drives.store(drive);
     let shards: Vec<ShardId> =
         rig.run(store.list(None, 1000)).expect("memory").into_iter().map(|listed| listed.id).collect();

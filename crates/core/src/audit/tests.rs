@@ -69,11 +69,15 @@ fn an_unknown_version_is_said_to_be_one() {
 proptest! {
     #[test]
     fn records_round_trip(
-        upload: bool, owner: [u8; 16], len in proptest::option::of(0..u64::MAX), chunk_bytes: u32, created_ms: u64,
+        kind in 0..3, owner: [u8; 16], len in proptest::option::of(0..u64::MAX), chunk_bytes: u32, created_ms: u64,
         generation: u32, name: Vec<u8>,
     ) {
         let keys = AuditKeys::new(&MasterKey::new([6; 32]));
-        let owner = if upload { Owner::Upload(UploadId(owner)) } else { Owner::Version(VersionId(owner)) };
+        let owner = match kind {
+            0 => Owner::Version(VersionId(owner)),
+            1 => Owner::Upload(UploadId(owner)),
+            _ => Owner::Pack,
+        };
         let key = KeyRef { bucket: BucketId(owner_bytes(owner)), generation };
         let name_hash = AuditRecord::hash_name(&name);
         let record = AuditRecord { owner, blob_len: len, chunk_bytes, created_ms, key, name_hash, ..record(&keys) };
@@ -103,5 +107,6 @@ fn owner_bytes(owner: Owner) -> [u8; 16] {
     match owner {
         Owner::Version(id) => id.0,
         Owner::Upload(id) => id.0,
+        Owner::Pack => [0; 16],
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `bucket` | buckets, their documents and keys |
 //! | `object` | put and delete of versions and of their attributes, what conditions mean, which version is the head |
+//! | `pack` | packs: many small objects in one commit, moving items, the index from items to versions |
 //! | `upload` | multipart uploads |
 //! | `blob` | references: acquire, bring, release, condemn, purge; the epoch check |
 //! | `stripe` | todos |
@@ -17,12 +18,13 @@ mod blob;
 mod bucket;
 mod cluster;
 mod object;
+mod pack;
 mod stripe;
 mod upload;
 
 use super::command::{Command, Outcome, Refusal, Request};
 use super::row::{OutcomeRow, StateRow};
-use super::staged::Staged;
+use super::staged::{Change, Staged};
 use super::tables::{OutcomeAges, Outcomes, States, Tables, Typed};
 
 pub(super) use object::find_version;
@@ -82,13 +84,20 @@ pub fn apply<T: Tables>(tables: &mut T, request: &Request) -> Result<Outcome, T:
     let kept = OutcomeRow { at_ms: request.now_ms, outcome };
     staged.put::<Outcomes>(&request.id, &kept)?;
     staged.put::<OutcomeAges>(&(request.now_ms, request.id), &())?;
-    for ((table, key), row) in staged.into_changes().collect::<Vec<_>>() {
+    let changes = staged.into_changes().collect();
+    take_over(tables, changes)?;
+    Ok(kept.outcome)
+}
+
+/// Makes staged changes real.
+fn take_over<T: Tables>(tables: &mut T, changes: Vec<Change>) -> Result<(), T::Error> {
+    for ((table, key), row) in changes {
         match row {
             Some(row) => tables.put_raw(table, &key, &row)?,
             None => tables.remove_raw(table, &key)?,
         }
     }
-    Ok(kept.outcome)
+    Ok(())
 }
 
 /// The cluster's counters.
@@ -112,6 +121,8 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         Command::DeleteVersion { bucket, key, condition, version, marker } => {
             object::delete(t, &object::Place { bucket: *bucket, key, now }, condition, *version, *marker)
         }
+        Command::PutPack { pack, items } => pack::put(t, pack, items, now),
+        Command::MovePacked { pack, moves } => pack::relocate(t, pack, moves, now),
         Command::SetAttribute { bucket, key, version, name, value } => {
             let place = object::Place { bucket: *bucket, key, now };
             object::set_attribute(t, &place, *version, name, value.as_deref())

@@ -1,9 +1,10 @@
 //! Commands and their outcomes: everything that can change the metadata.
 
 use super::row::{
-    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, LeaseRow, PartRow, TodoRow, UploadRow,
-    Versioning,
+    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Content, ETag, Extent, LeaseRow, PartRow, TodoRow,
+    UploadRow, Versioning,
 };
+use crate::chunk::Code;
 use crate::id::{BlobId, BucketId, ChunkId, LeaseId, RequestId, UploadId, VersionId};
 use crate::seam::WallMs;
 
@@ -59,6 +60,39 @@ pub struct NewVersion {
     pub attributes: Vec<(String, String)>,
     /// See [`super::VersionRow::part_sizes`].
     pub part_sizes: Vec<(u64, u32)>,
+}
+
+/// A pack that a command brings into being.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewPack {
+    /// Its blob; the length is that of the payload.
+    pub blob: NewBlob,
+    /// The code that was asked for.
+    pub code: Code,
+    /// Where its data must stay; empty: anywhere.
+    pub region_pin: String,
+}
+
+/// One object of a pack: a put of its own, with its own condition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedPut {
+    /// The bucket.
+    pub bucket: BucketId,
+    /// The object key.
+    pub key: Vec<u8>,
+    /// Checked against the head.
+    pub condition: Condition,
+    /// The version; its content is an item of the pack.
+    pub version: NewVersion,
+}
+
+/// An item that was copied from one pack to another, byte for byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PackedMove {
+    /// Where it was.
+    pub from: Extent,
+    /// Where it starts in the new pack.
+    pub to: u64,
 }
 
 /// Which version of a key is meant.
@@ -146,6 +180,20 @@ pub enum Command {
         version: VersionSelector,
         /// The id of the delete marker, should one be made.
         marker: VersionId,
+    },
+    /// Commits many small objects that share a pack; each is taken or refused for itself.
+    PutPack {
+        /// The pack. If no object is taken, it is condemned at once.
+        pack: NewPack,
+        /// The objects.
+        items: Vec<PackedPut>,
+    },
+    /// Lets the versions of items refer to copies of them in a new pack; versions that are gone are passed over.
+    MovePacked {
+        /// The new pack. If no version moves, it is condemned at once.
+        pack: NewPack,
+        /// The items.
+        moves: Vec<PackedMove>,
     },
     /// Sets or removes one attribute of a version that is there, in place: no version comes or goes.
     SetAttribute {
@@ -308,6 +356,24 @@ pub enum Outcome {
     Setting {
         /// Its revision now.
         revision: u64,
+    },
+    /// What became of each object of a pack, in the order of the command.
+    Items(Vec<ItemOutcome>),
+    /// Not done, and why.
+    Refused(Refusal),
+}
+
+/// What became of one object of a pack.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ItemOutcome {
+    /// As [`Outcome::Committed`].
+    Committed {
+        /// Its id.
+        version: VersionId,
+        /// Whether clients know it as `null`.
+        null: bool,
+        /// Whether the bucket ever had versioning on.
+        versioned: bool,
     },
     /// Not done, and why.
     Refused(Refusal),

@@ -4,7 +4,8 @@
 //! byte ([`REQUEST_VERSION`]), its id, its wall time, the command's tag and the command's fields as `field` writes them.
 
 use super::command::{
-    Command, Condition, Deleted, NewBlob, NewVersion, Outcome, PartRef, Refusal, Request, VersionSelector,
+    Command, Condition, Deleted, ItemOutcome, NewBlob, NewPack, NewVersion, Outcome, PackedMove, PackedPut,
+    PartRef, Refusal, Request, VersionSelector,
 };
 use super::field::{Field, record, tagged};
 use super::reason;
@@ -17,6 +18,9 @@ record!(Request { id, now_ms, command });
 record!(Condition { if_match, if_none_match });
 record!(NewBlob { id, len, body, spill, todos, layout_epoch });
 record!(NewVersion { id, size, etag, content, attributes, part_sizes });
+record!(NewPack { blob, code, region_pin });
+record!(PackedPut { bucket, key, condition, version });
+record!(PackedMove { from, to });
 record!(PartRef { number, blob });
 record!(Deleted { version, null, marker });
 
@@ -44,8 +48,9 @@ tagged!(Command {
     19 => SetSetting { name, expected, value },
     20 => StartGeneration { generation },
     21 => Expire,
-    // 22 is kept for packs.
+    22 => PutPack { pack, items },
     23 => SetAttribute { bucket, key, version, name, value },
+    24 => MovePacked { pack, moves },
 });
 
 tagged!(Outcome {
@@ -54,6 +59,12 @@ tagged!(Outcome {
     3 => Deleted(deleted),
     4 => Leased(lease),
     5 => Setting { revision },
+    6 => Refused(refusal),
+    7 => Items(outcomes),
+});
+
+tagged!(ItemOutcome {
+    2 => Committed { version, null, versioned },
     6 => Refused(refusal),
 });
 

@@ -4,7 +4,12 @@
 //! reference state to know what exists, so that most commands succeed. Used by this crate's tests, by the differential
 //! suite of every engine and by the simulator; never in production.
 
-use super::command::{Command, Condition, NewBlob, NewVersion, PartRef, Request, VersionSelector};
+mod packs;
+
+use super::command::{
+    Command, Condition, NewBlob, NewVersion, PartRef, Request,
+    VersionSelector,
+};
 use super::memory::MemoryTables;
 use super::read;
 use super::row::{
@@ -81,8 +86,10 @@ impl History {
         match self.below(100) {
             0..4 => self.create_bucket(),
             4..10 => self.bucket_command(model),
-            10..38 => self.put_version(model),
-            38..40 => self.set_attribute(model),
+            10..30 => self.put_version(model),
+            30..32 => self.set_attribute(model),
+            32..37 => self.put_pack(model),
+            37..40 => self.move_packed(model),
             40..55 => self.delete_version(model),
             55..59 => self.create_upload(model),
             59..72 => self.put_part(model),
@@ -220,7 +227,7 @@ impl History {
         let size = match &content {
             Content::Empty => 0,
             Content::Blob(extent) => extent.len,
-            Content::Packed { plain_len, .. } => u64::from(*plain_len),
+            Content::Packed(item) => item.at.len.min(4_000),
         };
         let id = if self.one_in(60) { VersionId([3; 16]) } else { VersionId(self.id()) };
         let size = if self.one_in(60) { size + 1 } else { size };
@@ -231,18 +238,6 @@ impl History {
             content,
             attributes: self.attributes(),
             part_sizes: Vec::new(),
-        }
-    }
-
-    fn packed(&mut self, blob: BlobId) -> Content {
-        let (bucket, plain_len) = (BucketId([5; 16]), self.below(9_000) as u32);
-        Content::Packed {
-            item: Extent { blob, offset: self.below(1 << 20), len: 5_000 },
-            plain_len,
-            codec: 1,
-            aead: 2,
-            key: KeyRef { bucket, generation: 1 },
-            wrapped: self.wrapped(),
         }
     }
 
@@ -261,12 +256,13 @@ impl History {
         let content = match self.below(10) {
             0 => Content::Empty,
             1..4 => self.slice(model).map_or(Content::Empty, Content::Blob),
+            4 => self.copied_item(model),
             choice => {
                 let new = self.new_blob(model);
                 let (id, len) = (new.id, new.len);
                 blob = Some(new);
                 let whole = Content::Blob(Extent { blob: id, offset: 0, len });
-                if choice == 9 { self.packed(id) } else { whole }
+                if choice == 9 && self.one_in(10) { self.packed(id, 0) } else { whole }
             }
         };
         let version = self.version_of(content);

@@ -7,13 +7,13 @@ use super::apply::find_version;
 use super::command::VersionSelector;
 use super::query::{HeadPage, KeyRange, VersionPage};
 use super::row::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, Content, LeaseRow, PartRow, TodoRow, UploadRow, UsageRow,
-    VersionRow,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, Content, LeaseRow, PackEntry, PackRow, PartRow, TodoRow,
+    UploadRow, UsageRow, VersionRow,
 };
 use super::table_key::{KeyEnd, TableKey, after_prefix, escaped};
 use super::tables::{
-    AccessKeys, Blobs, BucketKeys, Buckets, CondemnedBlobs, Heads, Leases, Parts, Settings, Span, States,
-    Tables, Todos, Typed, Uploads, Usages, Versions,
+    AccessKeys, Blobs, BucketKeys, Buckets, CondemnedBlobs, Heads, Leases, PackEntries, Packs, Parts,
+    Settings, Span, States, Tables, Todos, Typed, Uploads, Usages, Versions,
 };
 use crate::id::{BlobId, BucketId, ChunkId, UploadId};
 
@@ -72,7 +72,7 @@ pub fn version_with_blob<T: Tables>(
     let blob = match &row.content {
         Content::Empty => None,
         Content::Blob(extent) => t.get::<Blobs>(&extent.blob)?,
-        Content::Packed { item, .. } => t.get::<Blobs>(&item.blob)?,
+        Content::Packed(item) => t.get::<Blobs>(&item.at.blob)?,
     };
     Ok(Some((row, is_head, blob)))
 }
@@ -164,6 +164,27 @@ pub fn blobs<T: Tables>(
     limit: usize,
 ) -> Result<Vec<(BlobId, BlobRow)>, T::Error> {
     t.scan::<Blobs>(&behind(after), limit)
+}
+
+/// Packs after that one.
+pub fn packs<T: Tables>(
+    t: &T,
+    after: Option<BlobId>,
+    limit: usize,
+) -> Result<Vec<(BlobId, PackRow)>, T::Error> {
+    t.scan::<Packs>(&behind(after), limit)
+}
+
+/// The versions whose content lies in a pack, after that one, with the bytes of their items; by where the items start.
+pub fn pack_entries<T: Tables>(
+    t: &T,
+    pack: BlobId,
+    after: Option<PackEntry>,
+    limit: usize,
+) -> Result<Vec<(PackEntry, u64)>, T::Error> {
+    let span = Span::prefix(pack.0.to_vec());
+    let span = if let Some(after) = after { span.after(&after) } else { span };
+    t.scan::<PackEntries>(&span, limit)
 }
 
 /// Blobs condemned in `upto_generation` or earlier, oldest first.

@@ -34,5 +34,7 @@ reasons! {
     PURGE_REFERENCED = "a purged blob is referenced";
     PURGE_SLICES = "the slices are not those of the spilled list";
     WRITE_FLOOR = "the write floor is four bytes";
+    PACK_BODY = "a pack is a blob in chunks whose manifest fits its row";
+    PACK_ITEM = "the content is no item of the pack";
     LEASE_HOLDER = "a lease holder is never zero";
 }

@@ -8,6 +8,8 @@
 //! | head | bucket id, key | [`VersionRow`]: the current version (or delete marker), the target of every condition |
 //! | version | bucket id, key, newest first | [`VersionRow`]: the versions that are no longer current |
 //! | blob | blob id | [`BlobRow`] |
+//! | pack | blob id | [`PackRow`]: the packs that hold something |
+//! | pack_entry | [`PackEntry`] | bytes of the item: which versions an item of a pack is the content of |
 //! | condemned | generation, blob id | nothing: the blobs to be freed |
 //! | upload | bucket id, key, upload id | [`UploadRow`] |
 //! | part | upload id, part number | [`PartRow`] |
@@ -120,21 +122,49 @@ pub enum Content {
     Empty,
     /// A slice of a blob (nearly always all of it).
     Blob(Extent),
-    /// One item of a pack: a blob whose chunks hold many small objects, each sealed under its own key.
-    Packed {
-        /// The pack and where in it the sealed item lies (payload bytes, not plaintext).
-        item: Extent,
-        /// The plaintext's length.
-        plain_len: u32,
-        /// 0 raw, 1 zstd.
-        codec: u8,
-        /// 1 AES-256-GCM, 2 XChaCha20-Poly1305.
-        aead: u8,
-        /// The bucket key that wraps the item's key.
-        key: KeyRef,
-        /// The item's data key.
-        wrapped: WrappedKey,
-    },
+    /// One item of a pack.
+    Packed(PackedItem),
+}
+
+/// One item of a pack: a blob whose chunk holds many small objects, each sealed under its own key (`ces::item`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackedItem {
+    /// The item's own id.
+    pub id: BlobId,
+    /// The pack, and where in its payload the sealed item lies.
+    pub at: Extent,
+    /// The bucket key that wraps the item's key.
+    pub key: KeyRef,
+    /// The item's data key.
+    pub wrapped: WrappedKey,
+}
+
+/// A pack that some version refers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PackRow {
+    /// Bytes of its items that some version refers to; never 0.
+    pub live: u64,
+    /// Bytes of its payload.
+    pub len: u64,
+    /// The code that its writers asked for; a small pack uses fewer data shards.
+    pub code: Code,
+    /// Where its data must stay; empty: anywhere.
+    pub region_pin: String,
+}
+
+/// A version whose content lies in a pack, by where it lies.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PackEntry {
+    /// The pack.
+    pub pack: BlobId,
+    /// Where the item starts.
+    pub offset: u64,
+    /// The version's bucket.
+    pub bucket: BucketId,
+    /// Its id.
+    pub version: VersionId,
+    /// Its object key.
+    pub key: Vec<u8>,
 }
 
 /// One version of an object, or a delete marker.

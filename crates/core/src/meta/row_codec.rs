@@ -7,7 +7,7 @@ use super::command::Outcome;
 use super::field::{Field, record, tagged};
 use super::row::{
     AccessKeyRow, BlobBody, BlobRow, BucketKeyRow, BucketRow, Content, ETag, Extent, LeaseRow, OutcomeRow,
-    PartRow, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow, Versioning,
+    PackRow, PackedItem, PartRow, SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow, Versioning,
 };
 use crate::codec::{Malformed, Put, Reader};
 
@@ -59,6 +59,7 @@ row!(VersionRow, "version row", {
     id, null, seq, delete_marker, created_ms, size, etag, content, attributes, part_sizes,
 });
 row!(BlobRow, "blob row", { refs, condemned_generation, condemned_ms, len, created_ms, body });
+row!(PackRow, "pack row", { live, len, code, region_pin });
 row!(UploadRow, "upload row", { bucket, key, created_ms, attributes, owner });
 row!(PartRow, "part row", { content, size, md5, created_ms, attributes });
 row!(TodoRow, "todo row", { missing, stand_ins, since_ms });
@@ -72,12 +73,13 @@ row!(OutcomeRow, "outcome row", { at_ms, outcome });
 
 record!(ETag { md5, parts });
 record!(Extent { blob, offset, len });
+record!(PackedItem { id, at, key, wrapped });
 
 tagged!(Versioning { 0 => Off, 1 => Enabled, 2 => Suspended });
 tagged!(Content {
     0 => Empty,
     1 => Blob(extent),
-    2 => Packed { item, plain_len, codec, aead, key, wrapped },
+    2 => Packed(item),
 });
 tagged!(BlobBody {
     1 => Inline { key, sealed },

@@ -4,6 +4,7 @@
 //! and ended by 0x00 0x01, so that shorter keys sort before longer ones and nothing runs together; at the end of a table
 //! key it stands as it is. Sequence numbers are inverted where newer comes first.
 
+use super::row::PackEntry;
 use crate::codec::{Malformed, Put, Reader};
 use crate::id::{BlobId, BucketId, ChunkId, RequestId, UploadId, VersionId};
 
@@ -201,6 +202,30 @@ impl TableKey for ChunkId {
     fn take_key(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { blob: BlobId(r.array()?), chunk: u32::from_be_bytes(r.array()?) })
     }
+}
+
+/// The versions of an item stand together.
+impl TableKey for PackEntry {
+    fn put_key(&self, out: &mut Vec<u8>) {
+        out.put_raw(&item_of_pack(self.pack, self.offset));
+        out.put_raw(&self.bucket.0);
+        out.put_raw(&self.version.0);
+        out.put_raw(&self.key);
+    }
+    fn take_key(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            pack: BlobId(r.array()?),
+            offset: take_u64(r)?,
+            bucket: BucketId(r.array()?),
+            version: VersionId(r.array()?),
+            key: take_rest(r).to_vec(),
+        })
+    }
+}
+
+/// What the entries of one item start with.
+pub(super) fn item_of_pack(pack: BlobId, offset: u64) -> Vec<u8> {
+    [&pack.0[..], &offset.to_be_bytes()].concat()
 }
 
 #[cfg(test)]

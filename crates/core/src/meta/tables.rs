@@ -5,8 +5,8 @@
 
 use super::field::Field;
 use super::row::{
-    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, LeaseRow, OutcomeRow, PartRow, SettingRow, StateRow,
-    TodoRow, UploadRow, UsageRow, VersionRow,
+    AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, LeaseRow, OutcomeRow, PackEntry, PackRow, PartRow,
+    SettingRow, StateRow, TodoRow, UploadRow, UsageRow, VersionRow,
 };
 use super::row_codec::{decode_row, encode_row};
 use super::table_key::{TableKey, after_prefix};
@@ -68,6 +68,8 @@ tables! {
     16 Outcome "outcome": Outcomes RequestId => OutcomeRow;
     17 OutcomeAge "outcome_age": OutcomeAges (u64, RequestId) => ();
     18 State "state": States () => StateRow;
+    19 Pack "pack": Packs BlobId => PackRow;
+    20 PackEntry "pack_entry": PackEntries PackEntry => u64;
 }
 
 /// A row with its key, as stored.

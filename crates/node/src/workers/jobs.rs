@@ -19,6 +19,7 @@ const COMPLETE_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause while all of them wait for an absent drive.
 const COMPLETE_EVERY_MAX: Duration = Duration::from_secs(600);
 const GARBAGE_EVERY: Duration = Duration::from_secs(30);
+const REPACK_EVERY: Duration = Duration::from_secs(60);
 const ORPHANS_EVERY: Duration = Duration::from_secs(86_400);
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
 /// Bytes that one step of compaction copies before other work gets its turn.
@@ -170,6 +171,22 @@ pub(crate) fn garbage(client: Client) -> Job {
                 report.blobs, report.shards, report.waiting
             );
             Ok(Done { report: (report.blobs > 0).then_some(text), next: GARBAGE_EVERY })
+        }
+    })
+}
+
+/// Moves small objects out of packs that are mostly holes, and merges small packs.
+pub(crate) fn repack(client: Client) -> Job {
+    job(move |worker| {
+        let client = client.clone();
+        async move {
+            let report = client.repack(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+            let text = format!(
+                "{} small objects ({} bytes) moved from {} packs into {}; {} packs could not be read",
+                report.items, report.bytes, report.emptied, report.written, report.unreadable
+            );
+            let is_news = report.written > 0 || report.unreadable > 0;
+            Ok(Done { report: is_news.then_some(text), next: REPACK_EVERY })
         }
     })
 }

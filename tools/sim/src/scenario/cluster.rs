@@ -128,6 +128,9 @@ impl World {
             self.make_whole(&nodes).await?;
         }
         self.check_reads(&self.client(&nodes).clone()).await?;
+        self.check_packs(&nodes).await?;
+        // A pack is written like anything else: it may have doubled up on the way.
+        self.make_whole(&nodes).await?;
         self.check_garbage(&nodes).await?;
         self.check_reads(&self.client(&nodes).clone()).await?;
         self.check_bounds(&nodes)
@@ -263,12 +266,13 @@ impl World {
                 sim.sleep(dice.below(2_000_000)).await;
                 let quiet = |_: u64, _: Option<u64>| {};
                 // Under faults every pass may fail; the next one goes on where it stopped.
-                match dice.below(6) {
+                match dice.below(7) {
                     0 => drop(front.client.collect_garbage(&quiet).await),
                     1 => drop(front.client.collect_orphans(&quiet).await),
                     2 => drop(front.client.complete_todos(&quiet).await),
                     3 => drop(front.client.scrub_pass(&quiet).await),
                     4 => drop(front.meta.snapshot().await),
+                    5 => drop(front.client.repack(&quiet).await),
                     _ => drop(stores[dice.index(stores.len())].compact(1 << 20).await),
                 }
             }

@@ -15,30 +15,20 @@ use super::{Outcome, Refusal, Step, WRITE_FLOOR, refuse, require, state};
 use crate::id::BlobId;
 use crate::meta::command::NewBlob;
 use crate::meta::reason;
-use crate::meta::row::{BlobBody, BlobRow, Content, Extent};
+use crate::meta::row::{BlobBody, BlobRow, Extent};
 use crate::meta::tables::{Blobs, CondemnedBlobs, Settings, Span, Tables, Todos, Typed};
 use crate::seam::WallMs;
 
 /// Todos of a purged blob are removed in pages of this many.
 const TODO_PAGE_ROWS: usize = 1000;
 
-/// The blob that a content lies in.
-pub(super) fn of(content: &Content) -> Option<Extent> {
-    match content {
-        Content::Empty => None,
-        Content::Blob(extent) => Some(*extent),
-        Content::Packed { item, .. } => Some(*item),
-    }
-}
-
 /// One more reference to an existing blob.
-pub(super) fn acquire<T: Tables>(t: &mut T, extent: &Extent, packed: bool) -> Step<(), T> {
+pub(super) fn acquire<T: Tables>(t: &mut T, extent: &Extent) -> Step<(), T> {
     let Some(mut row) = t.get::<Blobs>(&extent.blob)?.filter(|row| row.refs > 0) else {
         return refuse(Refusal::NoSuchBlob);
     };
-    // Where a packed item lies is counted in payload bytes, which the blob's plaintext length does not bound.
     let end = extent.offset.checked_add(extent.len);
-    require(end.is_some_and(|end| packed || end <= row.len), reason::EXTENT_OUTSIDE)?;
+    require(end.is_some_and(|end| end <= row.len), reason::EXTENT_OUTSIDE)?;
     require(row.refs < u32::MAX, reason::BLOB_REFS_MAX)?;
     row.refs += 1;
     t.put::<Blobs>(&extent.blob, &row)?;
@@ -105,14 +95,6 @@ pub(super) fn release<T: Tables>(t: &mut T, id: BlobId, now: WallMs) -> Step<(),
     }
     t.put::<Blobs>(&id, &row)?;
     Ok(())
-}
-
-/// Releases what a content refers to.
-pub(super) fn release_content<T: Tables>(t: &mut T, content: &Content, now: WallMs) -> Step<(), T> {
-    match of(content) {
-        Some(extent) => release(t, extent.blob, now),
-        None => Ok(()),
-    }
 }
 
 /// Forgets condemned blobs; one that is gone already is skipped, so a purge may be repeated.

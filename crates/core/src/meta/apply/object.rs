@@ -12,7 +12,8 @@
 //! Older versions exist only below a head. Sequence numbers come from the bucket's counter, so they rise per key even
 //! across deleting and making again.
 
-use super::{Outcome, Refusal, Step, blob, bucket, refuse, require};
+use super::{Outcome, Refusal, Step, blob, bucket, pack, refuse, require};
+use crate::ces::item::ITEM_PLAIN_BYTES_MAX;
 use crate::id::{BucketId, VersionId};
 use crate::meta::command::{Condition, Deleted, NewBlob, NewVersion, VersionSelector};
 use crate::meta::reason;
@@ -89,22 +90,21 @@ pub(super) fn put<T: Tables>(
     let bucket = bucket::by_id(t, place.bucket)?;
     check(t, place, condition)?;
     check_size(version)?;
-    match (blob::of(&version.content), new) {
-        (None, None) => {}
-        (Some(extent), None) => {
-            blob::acquire(t, &extent, matches!(version.content, Content::Packed { .. }))?;
-        }
-        (None, Some(_)) => return refuse(Refusal::Invalid(reason::VERSION_CONTENT)),
-        (Some(extent), Some(new)) => {
+    match (&version.content, new) {
+        (Content::Empty, None) => {}
+        (Content::Blob(extent), None) => blob::acquire(t, extent)?,
+        (Content::Packed(item), None) => pack::hold(t, place, version.id, item)?,
+        (Content::Blob(extent), Some(new)) => {
             let composite =
                 matches!(new.body, BlobBody::Composite { .. } | BlobBody::CompositeSpilled { .. });
             require(!composite, reason::BLOB_COMPOSITE)?;
             require(extent.blob == new.id, reason::VERSION_CONTENT)?;
-            if let Content::Blob(extent) = &version.content {
-                let end = extent.offset.checked_add(extent.len);
-                require(end.is_some_and(|end| end <= new.len), reason::EXTENT_OUTSIDE)?;
-            }
+            let end = extent.offset.checked_add(extent.len);
+            require(end.is_some_and(|end| end <= new.len), reason::EXTENT_OUTSIDE)?;
             blob::bring(t, new, place.now)?;
+        }
+        (Content::Empty | Content::Packed(_), Some(_)) => {
+            return refuse(Refusal::Invalid(reason::VERSION_CONTENT));
         }
     }
     commit(t, place, &bucket, version)
@@ -112,12 +112,12 @@ pub(super) fn put<T: Tables>(
 
 /// Whether the version's size is its content's.
 pub(super) fn check_size<E>(version: &NewVersion) -> Result<(), super::Stop<E>> {
-    let bytes = match &version.content {
-        Content::Empty => 0,
-        Content::Blob(extent) => extent.len,
-        Content::Packed { plain_len, .. } => u64::from(*plain_len),
+    let fits = match &version.content {
+        Content::Empty => version.size == 0,
+        Content::Blob(extent) => version.size == extent.len,
+        Content::Packed(_) => (1..=u64::from(ITEM_PLAIN_BYTES_MAX)).contains(&version.size),
     };
-    require(version.size == bytes, reason::VERSION_SIZE)
+    require(fits, reason::VERSION_SIZE)
 }
 
 /// Makes `version` the head; its content's reference is already taken.
@@ -253,6 +253,22 @@ fn put_marker<T: Tables>(
     Ok(Outcome::Deleted(Deleted { version: Some(marker), null, marker: true }))
 }
 
+/// Writes a version again where it stands: other content, the same bytes.
+pub(super) fn rewrite<T: Tables>(
+    t: &mut T,
+    place: &Place<'_>,
+    row: &VersionRow,
+    is_head: bool,
+) -> Step<(), T> {
+    let (bucket, key) = place.head_key();
+    if is_head {
+        t.put::<Heads>(&(bucket, key), row)?;
+    } else {
+        t.put::<Versions>(&(bucket, key, row.seq), row)?;
+    }
+    Ok(())
+}
+
 /// The head is gone: the newest older version takes its place, or the key is no more.
 fn promote<T: Tables>(t: &mut T, place: &Place<'_>, usage: &mut UsageRow) -> Step<(), T> {
     let older = Span::prefix(escaped(place.bucket, place.key, KeyEnd::Whole));
@@ -294,7 +310,11 @@ fn remove_older<T: Tables>(t: &mut T, place: &Place<'_>, row: &VersionRow) -> St
 /// A version is gone for good: it is counted no more and its blob is released.
 fn forget<T: Tables>(t: &mut T, place: &Place<'_>, usage: &mut UsageRow, row: &VersionRow) -> Step<(), T> {
     count(usage, row, false);
-    blob::release_content(t, &row.content, place.now)
+    match &row.content {
+        Content::Empty => Ok(()),
+        Content::Blob(extent) => blob::release(t, extent.blob, place.now),
+        Content::Packed(item) => pack::let_go(t, place, row.id, item),
+    }
 }
 
 fn count(usage: &mut UsageRow, row: &VersionRow, here: bool) {

@@ -63,7 +63,7 @@ pub(super) fn put_part<T: Tables>(
     require(part.size == part.content.map_or(0, |extent| extent.len), reason::PART_CONTENT)?;
     match (part.content, new) {
         (None, None) => {}
-        (Some(extent), None) => blob::acquire(t, &extent, false)?,
+        (Some(extent), None) => blob::acquire(t, &extent)?,
         (None, Some(_)) => return refuse(Refusal::Invalid(reason::PART_CONTENT)),
         (Some(extent), Some(new)) => {
             let composite =

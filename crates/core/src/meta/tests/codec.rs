@@ -6,8 +6,8 @@ use crate::meta::history::History;
 use crate::meta::reason;
 use crate::meta::{
     AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, Command, LeaseRow, MemoryTables, Outcome, OutcomeRow,
-    PartRow, Refusal, Request, SettingRow, StateRow, TableId, TodoRow, UploadRow, UsageRow, VersionRow,
-    apply,
+    PackRow, PartRow, Refusal, Request, SettingRow, StateRow, TableId, TodoRow, UploadRow, UsageRow,
+    VersionRow, apply,
 };
 
 /// Decodes a row of that table and encodes it again.
@@ -26,9 +26,12 @@ fn recode(table: TableId, row: &[u8]) -> Option<Vec<u8>> {
         TableId::Setting => SettingRow::decode(row).ok().map(|row| row.encode()),
         TableId::State => StateRow::decode(row).ok().map(|row| row.encode()),
         TableId::Outcome => OutcomeRow::decode(row).ok().map(|row| row.encode()),
-        TableId::BucketName | TableId::VersionSeq | TableId::Condemned | TableId::OutcomeAge => {
-            Some(row.to_vec())
-        }
+        TableId::Pack => PackRow::decode(row).ok().map(|row| row.encode()),
+        TableId::PackEntry
+        | TableId::BucketName
+        | TableId::VersionSeq
+        | TableId::Condemned
+        | TableId::OutcomeAge => Some(row.to_vec()),
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use crate::id::{BlobId, BucketId, VersionId};
 use crate::meta::history::{History, spilled_slices};
 use crate::meta::tables::{
-    Blobs, BucketNames, CondemnedBlobs, Entry, Heads, OutcomeAges, Outcomes, Parts, Span, Table, Typed,
-    Uploads, Usages, VersionSeqs, Versions,
+    Blobs, BucketNames, CondemnedBlobs, Entry, Heads, OutcomeAges, Outcomes, PackEntries, Packs, Parts, Span,
+    Table, Typed, Uploads, Usages, VersionSeqs, Versions,
 };
 use crate::meta::{
-    BlobBody, Command, Content, MemoryTables, Outcome, Refusal, Request, TableId, UsageRow, VersionRow, apply,
+    BlobBody, Command, Content, MemoryTables, Outcome, PackEntry, Refusal, Request, TableId, UsageRow,
+    VersionRow, apply,
 };
 
 fn all<B: Table>(t: &MemoryTables) -> Vec<(B::Key, B::Row)> {
@@ -62,7 +63,7 @@ fn recounted_refs(t: &MemoryTables) -> HashMap<BlobId, u32> {
         match row.content {
             Content::Empty => {}
             Content::Blob(extent) => add(extent.blob),
-            Content::Packed { item, .. } => add(item.blob),
+            Content::Packed(item) => add(item.at.blob),
         }
     }
     all::<Parts>(t).into_iter().filter_map(|(_, row)| row.content).for_each(|extent| add(extent.blob));
@@ -104,6 +105,26 @@ fn check_indexes(t: &MemoryTables) {
     let mut ages: Vec<_> = all::<Outcomes>(t).into_iter().map(|(id, row)| ((row.at_ms, id), ())).collect();
     ages.sort();
     assert_eq!(all::<OutcomeAges>(t), ages);
+    check_packs(t);
+}
+
+/// Items and versions lead to each other, and a pack's row counts the bytes that somebody refers to.
+fn check_packs(t: &MemoryTables) {
+    let mut entries = Vec::new();
+    let mut live: BTreeMap<BlobId, BTreeMap<u64, u64>> = BTreeMap::new();
+    for (bucket, key, row) in versions(t) {
+        if let Content::Packed(item) = row.content {
+            let (pack, offset, len) = (item.at.blob, item.at.offset, item.at.len);
+            entries.push((PackEntry { pack, offset, bucket, version: row.id, key }, len));
+            live.entry(pack).or_default().insert(offset, len);
+        }
+    }
+    entries.sort();
+    assert_eq!(all::<PackEntries>(t), entries);
+    let live: Vec<(BlobId, u64)> =
+        live.into_iter().map(|(pack, items)| (pack, items.values().sum())).collect();
+    let counted: Vec<(BlobId, u64)> = all::<Packs>(t).into_iter().map(|(id, row)| (id, row.live)).collect();
+    assert_eq!(counted, live);
 }
 
 #[test]
@@ -207,7 +228,7 @@ fn histories_mostly_succeed_and_reach_every_command() {
             }
         });
     }
-    assert_eq!(done.len(), 22, "{done:?}");
+    assert_eq!(done.len(), 24, "{done:?}");
     assert!(done.values().sum::<u32>() * 2 > asked, "{done:?}");
     assert!(done["CompleteUpload"] > 100 && done["Purge"] > 100, "{done:?}");
 }

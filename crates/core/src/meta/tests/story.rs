@@ -8,12 +8,12 @@ use crate::meta::{
     VersionRow, VersionSelector, Versioning, WRITE_FLOOR, apply, read,
 };
 
-const BUCKET: BucketId = BucketId([0xb; 16]);
+pub(super) const BUCKET: BucketId = BucketId([0xb; 16]);
 const KEY: &[u8] = b"k";
 
 /// Sends commands, each under its own request id, at a clock that stands still unless told.
-struct Client {
-    tables: MemoryTables,
+pub(super) struct Client {
+    pub(super) tables: MemoryTables,
     asked: u64,
     now_ms: u64,
 }
@@ -85,7 +85,7 @@ fn deleted(n: Option<u8>, null: bool, marker: bool) -> Outcome {
 }
 
 impl Client {
-    fn new(versioning: Versioning) -> Self {
+    pub(super) fn new(versioning: Versioning) -> Self {
         let mut client = Self { tables: MemoryTables::new(), asked: 0, now_ms: 1_000 };
         assert_eq!(client.ask(Command::StartGeneration { generation: 3 }), Outcome::Done);
         assert_eq!(client.ask(create_bucket()), Outcome::Done);
@@ -93,7 +93,7 @@ impl Client {
         client
     }
 
-    fn ask(&mut self, command: Command) -> Outcome {
+    pub(super) fn ask(&mut self, command: Command) -> Outcome {
         self.asked += 1;
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.asked.to_be_bytes());
@@ -102,7 +102,7 @@ impl Client {
         outcome
     }
 
-    fn refused(&mut self, command: Command) -> Refusal {
+    pub(super) fn refused(&mut self, command: Command) -> Refusal {
         match self.ask(command) {
             Outcome::Refused(refusal) => refusal,
             other => panic!("not refused: {other:?}"),

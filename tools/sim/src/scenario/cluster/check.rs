@@ -114,6 +114,21 @@ impl World {
         Ok(())
     }
 
+    /// Repacking leaves no pack with more holes than its bound.
+    pub(super) async fn check_packs(&self, nodes: &[Node]) -> Result<(), Violation> {
+        let front = nodes[0].front.as_ref().expect("the first machine has the front");
+        let (client, meta) = (&front.client, &front.meta);
+        // Space for the packs that are to take what the emptied ones hold.
+        self.collect(nodes).await?;
+        let report = client.repack(&|_, _| {}).await.map_err(|e| unexplained("repacking", &e))?;
+        self.sim.tell(|| format!("repack: {report:?}"));
+        let packs = meta.packs(None, LIST_MAX).await.map_err(|e| unexplained("listing packs", &e))?;
+        match packs.into_iter().find(|(_, pack)| (pack.len - pack.live) * 5 > pack.live) {
+            Some((id, pack)) => Err(Violation::Unbounded { what: format!("pack {id}: {pack:?}") }),
+            None => Ok(()),
+        }
+    }
+
     /// Frees what nobody refers to. A full drive takes tombstones again only after compaction: the two take turns.
     async fn collect(&self, nodes: &[Node]) -> Result<(), Violation> {
         let front = nodes[0].front.as_ref().expect("the first machine has the front");
