@@ -5,11 +5,15 @@ use pangea_node::server::Announcement;
 /// See the module.
 pub(crate) fn text(ready: &Announcement) -> String {
     let status = &ready.status;
-    let endpoint = format!("http://{}", ready.listen);
+    let scheme = if ready.fingerprint.is_some() { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", ready.listen);
     let mut out = format!(
         "pangea {} is ready\n  endpoint    {endpoint}\n  admin       http://{}\n  region      {}\n",
         status.version, ready.admin_listen, status.region
     );
+    if let Some(fingerprint) = &ready.fingerprint {
+        out += &format!("  certificate SHA-256 {fingerprint}\n");
+    }
     let drives = status.drives.len();
     let noun = if drives == 1 { "drive" } else { "drives" };
     out += &format!("  data        {drives} {noun}, code {}: {}\n", status.layout.code, status.survives);

@@ -26,8 +26,12 @@ pub(crate) enum Command {
     Scrub(ScrubArgs),
     /// Rebuild the metadata view of a stopped server and compare it with the drives.
     Recover(RecoverArgs),
+    /// Make, list and revoke access keys.
+    Key(KeyArgs),
     /// Back up, restore and rotate the master key.
     Keys(KeysArgs),
+    /// Show what flags, PANGEA_* variables and the configuration file result in, and who said what.
+    Config(ConfigArgs),
     /// Show what this machine offers and what a server would choose.
     Doctor(DoctorArgs),
 }
@@ -66,6 +70,106 @@ pub(crate) struct ServerArgs {
     /// [default: info,pangea::s3=warn].
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+    /// Take BUCKET.NAME as the bucket's address, too; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Vec<String>,
+    /// Speak https with a certificate of the server's own making: `self`.
+    #[arg(long, value_name = "self")]
+    pub(crate) tls: Option<String>,
+    /// Speak https with this certificate chain (PEM; read again at SIGHUP).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls_cert: Option<String>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tls_key: Option<String>,
+    /// Write a line of JSON for every request to this file, or to standard error (-).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request_log: Option<String>,
+    /// Open connections; more are turned away with 503 [default: 16384].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) max_connections: Option<String>,
+    /// Open connections of one address, 0 for any number [default: 0].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) max_connections_per_address: Option<String>,
+    /// Requests served at once; more wait, then get 503 SlowDown [default: 512].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) max_requests: Option<String>,
+    /// Requests a second of one access key, 0 for any number [default: 0].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) key_rate: Option<String>,
+    /// How long a request may wait for its turn [default: 5].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) queue_wait: Option<String>,
+    /// From a request's first byte to the end of its headers [default: 10].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) head_timeout: Option<String>,
+    /// Between two requests of a connection [default: 60].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) idle_timeout: Option<String>,
+    /// How long a body may be as slow as it likes [default: 30].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) body_grace: Option<String>,
+    /// Bytes a second that a body must bring after that [default: 1024].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) body_rate: Option<String>,
+    /// Bytes of one PUT or part [default: 5368709120].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) max_put_bytes: Option<String>,
+}
+
+const LIMITS: &str = "Limits";
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum KeyCommand {
+    /// Make an access key; its secret is shown now and never again.
+    ///
+    /// A grant reads RIGHTS:BUCKET[/PREFIX]. RIGHTS: read, write, list, delete, manage (making, configuring and removing
+    /// buckets), several with commas, or all. BUCKET: a name, the start of names and *, * alone, or @own: the buckets that
+    /// the key makes. Without a grant a key may do nothing.
+    Create {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// What the key may do; may be repeated.
+        #[arg(long, value_name = "RIGHTS:BUCKET[/PREFIX]", required = true)]
+        grant: Vec<String>,
+        /// What it is for.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        description: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all access keys, without their secrets.
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take access keys away, from the next request on.
+    Revoke {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Their ids.
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
 }
 
 /// Where the server is asked.

@@ -5,7 +5,9 @@
 
 mod announce;
 mod args;
+mod config;
 mod doctor;
+mod key;
 mod keys;
 mod operate;
 mod prompt;
@@ -71,6 +73,8 @@ fn main() -> ExitCode {
         Command::Status(args) => operate::status(&args),
         Command::Scrub(args) => operate::scrub(&args),
         Command::Recover(args) => recover::run(&args),
+        Command::Key(args) => key::run(&args),
+        Command::Config(args) => config::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

@@ -15,10 +15,7 @@ use crate::{Failure, announce, print};
 const CUT_SHORT: u8 = 130;
 
 pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
-    // Variables that are not text cannot be ours.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let options = config::load(layer(args), environment).map_err(StartError::Config)?;
+    let options = config::load(layer(args), environment()).map_err(StartError::Config)?;
     // The protocol library logs every refused request as an error, and signatures at debug: silent unless asked for by name.
     let filter = EnvFilter::try_new(format!("s3s=off,{}", options.log)).map_err(|error| {
         Failure::new(format!("--log: {error}"), "name a level: error, warn, info, debug or trace", 2)
@@ -41,6 +38,12 @@ pub(crate) fn run(args: &ServerArgs) -> Result<ExitCode, Failure> {
     })
 }
 
+/// The environment; variables that are not text cannot be ours.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// The flags as a layer of settings.
 pub(crate) fn layer(args: &ServerArgs) -> Layer {
     Layer::flags()
@@ -53,6 +56,21 @@ pub(crate) fn layer(args: &ServerArgs) -> Layer {
         .with(config::KEY_FILE, args.key_file.clone())
         .with(config::SCRUB_DAYS, args.scrub_days.clone())
         .with(config::LOG, args.log.clone())
+        .with_list(config::DOMAIN, args.domain.clone())
+        .with(config::TLS, args.tls.clone())
+        .with(config::TLS_CERT, args.tls_cert.clone())
+        .with(config::TLS_KEY, args.tls_key.clone())
+        .with(config::REQUEST_LOG, args.request_log.clone())
+        .with(config::MAX_CONNECTIONS, args.max_connections.clone())
+        .with(config::MAX_CONNECTIONS_PER_ADDRESS, args.max_connections_per_address.clone())
+        .with(config::MAX_REQUESTS, args.max_requests.clone())
+        .with(config::KEY_RATE, args.key_rate.clone())
+        .with(config::QUEUE_WAIT, args.queue_wait.clone())
+        .with(config::HEAD_TIMEOUT, args.head_timeout.clone())
+        .with(config::IDLE_TIMEOUT, args.idle_timeout.clone())
+        .with(config::BODY_GRACE, args.body_grace.clone())
+        .with(config::BODY_RATE, args.body_rate.clone())
+        .with(config::MAX_PUT_BYTES, args.max_put_bytes.clone())
 }
 
 /// A panic ends its task or thread only; it must be seen all the same.

@@ -2,14 +2,15 @@
 
 use clap::{CommandFactory as _, Parser as _};
 use expect_test::expect;
-use pangea_node::config::Secret;
+use pangea_node::config::{Secret, explain};
 use pangea_node::control::{
-    DriveStatus, KeyStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus, WorkerStatus,
+    AccessKeyInfo, CreatedAccessKey, DriveStatus, KeyStatus, LayoutStatus, LogDrive, MetadataStatus, Status,
+    StripeStatus, WorkerStatus,
 };
 use pangea_node::server::Announcement;
 
 use crate::args::{Args, Command};
-use crate::{announce, status};
+use crate::{announce, config, key, serve, status};
 
 #[test]
 fn the_grammar_is_sound() {
@@ -29,7 +30,10 @@ fn the_help_names_every_command_and_every_exit_code() {
           status   Show everything worth knowing of a running server
           scrub    Read every shard and mend what is wrong
           recover  Rebuild the metadata view of a stopped server and compare it with the drives
+          key      Make, list and revoke access keys
           keys     Back up, restore and rotate the master key
+          config   Show what flags, PANGEA_* variables and the configuration file result in, and who said
+                   what
           doctor   Show what this machine offers and what a server would choose
           help     Print this message or the help of the given subcommand(s)
 
@@ -45,7 +49,7 @@ fn the_help_names_every_command_and_every_exit_code() {
 
 #[test]
 fn the_contract_of_the_scripts_is_understood() {
-    let good: [&[&str]; 9] = [
+    let good: [&[&str]; 15] = [
         &["server", "a", "b", "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:2", "--erasure", "1+1"],
         &["server", "--config", "pangea.toml", "--region", "here", "--key-file", "k"],
         &["status", "--json", "--admin", "http://127.0.0.1:9001"],
@@ -55,17 +59,36 @@ fn the_contract_of_the_scripts_is_understood() {
         &["keys", "restore", "file", "a", "b"],
         &["keys", "rotate", "--passphrase", "--protector-only"],
         &["doctor", "a", "--json"],
+        &[
+            "server",
+            "a",
+            "--tls",
+            "self",
+            "--domain",
+            "s3.test",
+            "--domain",
+            "other.test",
+            "--request-log",
+            "-",
+        ],
+        &["server", "a", "--tls-cert", "c", "--tls-key", "k", "--key-rate", "100", "--max-requests", "10"],
+        &["key", "create", "--grant", "read:b", "--grant", "all:@own", "--description", "x", "--json"],
+        &["key", "list", "--json", "--admin", "http://127.0.0.1:9001"],
+        &["key", "revoke", "A", "B"],
+        &["config", "a", "--region", "here", "--json"],
     ];
     for words in good {
         let parsed = Args::try_parse_from(std::iter::once("pangea").chain(words.iter().copied()));
         assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
     }
-    let bad: [&[&str]; 5] = [
+    let bad: [&[&str]; 7] = [
         &["serve", "a"],
         &["recover"],
         &["scrub", "--wait"],
         &["keys", "rotate", "--passphrase", "--key-file", "k"],
         &["status", "--jsn"],
+        &["key", "create"],
+        &["key", "revoke"],
     ];
     for words in bad {
         let parsed = Args::try_parse_from(std::iter::once("pangea").chain(words.iter().copied()));
@@ -214,6 +237,7 @@ fn the_json_of_the_status_reads_back() {
 #[test]
 fn the_secret_is_announced_once() {
     let announcement = |secret_key| Announcement {
+        fingerprint: None,
         first: true,
         listen: "127.0.0.1:9000".parse().expect("valid"),
         admin_listen: "127.0.0.1:9001".parse().expect("valid"),
@@ -248,4 +272,98 @@ fn sizes_and_times_are_short() {
     {
         assert_eq!(status::duration(seconds), text);
     }
+}
+
+#[test]
+fn the_configuration_says_who_said_what() {
+    let words = ["pangea", "config", "/a", "/b", "--region", "here", "--domain", "s3.test", "--tls", "self"];
+    let Command::Config(args) = Args::try_parse_from(words).expect("valid").command else {
+        panic!("a configuration")
+    };
+    let environment = [
+        ("PANGEA_ROOT_ACCESS_KEY", "root"),
+        ("PANGEA_ROOT_SECRET_KEY", "not-to-be-shown"),
+        ("PANGEA_REGION", "there"),
+        ("PANGEA_KEY_RATE", "100"),
+        ("PANGEA_ADMIN_TOKEN", "not-to-be-shown-either"),
+    ];
+    let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (settings, refused) = explain(serve::layer(&args.server), environment).expect("no file to read");
+    assert!(refused.is_none(), "{refused:?}");
+    let text = config::text(&settings);
+    assert!(!text.contains("not-to-be-shown"), "{text}");
+    expect![[r#"
+        drives                       /a,/b                 --drives
+        listen                       127.0.0.1:9000        default
+        admin_listen                 127.0.0.1:9001        default
+        config                       -                     default
+        erasure                      -                     default
+        region                       here                  --region
+        key_file                     -                     default
+        key_passphrase               -                     default
+        root_access_key              root                  PANGEA_ROOT_ACCESS_KEY
+        root_secret_key              (set, not shown)      PANGEA_ROOT_SECRET_KEY
+        admin_token                  (set, not shown)      PANGEA_ADMIN_TOKEN
+        scrub_days                   30                    default
+        log                          info,pangea::s3=warn  default
+        domain                       s3.test               --domain
+        tls                          self                  --tls
+        tls_cert                     -                     default
+        tls_key                      -                     default
+        request_log                  -                     default
+        max_connections              16384                 default
+        max_connections_per_address  0                     default
+        max_requests                 512                   default
+        key_rate                     100                   PANGEA_KEY_RATE
+        queue_wait                   5                     default
+        head_timeout                 10                    default
+        idle_timeout                 60                    default
+        body_grace                   30                    default
+        body_rate                    1024                  default
+        max_put_bytes                5368709120            default
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn a_configuration_that_would_be_refused_is_shown_and_refused() {
+    let args = ["pangea", "config", "/a", "--tls-cert", "c"];
+    let Command::Config(args) = Args::try_parse_from(args).expect("valid").command else {
+        panic!("a configuration")
+    };
+    let (settings, refused) =
+        explain(serve::layer(&args.server), std::iter::empty()).expect("no file to read");
+    assert!(config::text(&settings).contains("--tls-cert"));
+    expect!["tls_cert was given without tls_key"]
+        .assert_eq(&refused.expect("a certificate without its key").to_string());
+}
+
+#[test]
+fn access_keys_as_people_see_them() {
+    let made = CreatedAccessKey { id: "ID".into(), secret: "SECRET".into(), grants: vec!["read:b".into()] };
+    expect![[r#"
+        access key  ID
+        secret key  SECRET   (shown only now: keep it)
+        may         read:b
+    "#]]
+    .assert_eq(&key::created(&made));
+    assert!(!format!("{made:?}").contains("SECRET"));
+    let info = |id: &str, description: &str, root, grants: &[&str]| AccessKeyInfo {
+        id: id.into(),
+        description: description.into(),
+        created_ms: 0,
+        root,
+        grants: grants.iter().map(|grant| (*grant).to_owned()).collect(),
+    };
+    let keys = [
+        info("ROOT", "root", true, &[]),
+        info("LONGER", "backups", false, &["write:b/x/", "list:b"]),
+        info("NONE", "", false, &[]),
+    ];
+    expect![[r#"
+        ROOT    everything  (root)
+        LONGER  write:b/x/ list:b  (backups)
+        NONE    nothing
+    "#]]
+    .assert_eq(&key::list(&keys));
 }

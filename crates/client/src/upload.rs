@@ -86,29 +86,33 @@ impl Client {
         self.commit_part(&bucket, part, row, written.blob, written.flight).await
     }
 
-    /// Makes a part out of a range of an object, by reference.
+    /// Makes a part out of a range of an object, by reference. With `through`, the source's bytes pass through that body (which
+    /// may hash them), and its `accept` adds the part's attributes.
     pub async fn copy_part(
         &self,
         from: &Object,
         range: Range<u64>,
         part: UploadPart,
+        through: Option<(Body, Accept)>,
     ) -> Result<PartDone, ClientError> {
         let bucket = self.bucket(&part.bucket).await?;
         self.upload_in(&bucket, &part.key, part.upload).await?;
         let len = range.end - range.start;
-        let body = self.read(from, range.clone());
+        let is_hashed = through.is_some();
+        let (body, accept) =
+            through.unwrap_or_else(|| (self.read(from, range.clone()), Box::new(|_| Ok(vec![]))));
         let same = bucket.code == from.bucket.code && bucket.region_pin == from.bucket.region_pin;
         let (Content::Blob(extent), true) = (&from.version.content, same) else {
-            return self
-                .put_part(UploadPart { len: Some(len), ..part }, body, Box::new(|_| Ok(vec![])))
-                .await;
+            return self.put_part(UploadPart { len: Some(len), ..part }, body, accept).await;
         };
         // The part's entity tag is the MD5 of its bytes: they are read once, but not written again.
-        let whole = range == (0..from.version.size) && from.version.etag.parts == 0;
-        let md5 = if whole { from.version.etag.md5 } else { self.md5_of(body).await? };
+        let known = range == (0..from.version.size) && from.version.etag.parts == 0 && !is_hashed;
+        let md5 = if known { from.version.etag.md5 } else { self.md5_of(body).await? };
         let content =
             (len > 0).then_some(Extent { blob: extent.blob, offset: extent.offset + range.start, len });
-        let row = self.part_row(content, &Received { len, md5 }, vec![]);
+        let received = Received { len, md5 };
+        let attributes = accept(&received).map_err(ClientError::Body)?;
+        let row = self.part_row(content, &received, attributes);
         self.commit_part(&bucket, part, row, None, vec![]).await
     }
 

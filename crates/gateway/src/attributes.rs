@@ -1,7 +1,7 @@
 //! What an object carries beside its bytes: headers and user metadata, stored under their header names.
 //!
 //! Taken from a request by [`taken!`](crate::attributes::taken), given back by [`shown!`](crate::attributes::shown).
-//! Features that would change what is stored (SSE-C, KMS, locks, ACLs, tags, storage classes) are refused here, never
+//! Features that would change what is stored (SSE-C, KMS, locks, ACLs, storage classes) are refused here, never
 //! ignored.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use s3s::{S3Result, s3_error};
 
 use crate::checksum::{Algorithm, TYPE};
 use crate::options::METADATA_BYTES_MAX;
+use crate::tags::{TAGGING, Tags};
 
 const USER: &str = "x-amz-meta-";
 const SSE: &str = "x-amz-server-side-encryption";
@@ -38,6 +39,8 @@ pub(crate) struct Taken {
     pub(crate) metadata: Option<Metadata>,
     /// `x-amz-server-side-encryption`.
     pub(crate) encryption: Option<String>,
+    /// `x-amz-tagging`.
+    pub(crate) tagging: Option<String>,
 }
 
 impl Taken {
@@ -45,6 +48,7 @@ impl Taken {
     pub(crate) fn attributes(self) -> S3Result<Vec<(String, String)>> {
         let mut attributes = Vec::new();
         let expires = self.expires.as_ref().map(http_date);
+        let tags = self.tagging.as_deref().map(Tags::of_header).transpose()?;
         let encoding = self.content_encoding.and_then(|encoding| without_aws_chunked(&encoding));
         let headers = [
             ("cache-control", self.cache_control),
@@ -55,6 +59,7 @@ impl Taken {
             ("expires", expires),
             ("x-amz-website-redirect-location", self.redirect),
             (SSE, self.encryption),
+            (TAGGING, tags.and_then(|tags| tags.kept())),
         ];
         attributes.extend(headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         let mut bytes = 0;
@@ -104,8 +109,6 @@ pub(crate) struct Wishes<'a> {
     pub(crate) kms: bool,
     /// `x-amz-storage-class`.
     pub(crate) storage_class: Option<&'a str>,
-    /// `x-amz-tagging`.
-    pub(crate) tagging: bool,
 }
 
 impl Wishes<'_> {
@@ -130,9 +133,6 @@ impl Wishes<'_> {
         if self.storage_class.is_some_and(|class| class != "STANDARD") {
             return Err(s3_error!(InvalidStorageClass, "The only storage class is STANDARD."));
         }
-        if self.tagging {
-            return Err(s3_error!(NotImplemented, "Object tagging is not implemented by this server."));
-        }
         Ok(())
     }
 }
@@ -155,7 +155,6 @@ macro_rules! taken {
                 || $input.sse_customer_key_md5.is_some(),
             kms: $input.ssekms_key_id.is_some() || $input.ssekms_encryption_context.is_some(),
             storage_class: $input.storage_class.as_ref().map(|class| class.as_str()),
-            tagging: $input.tagging.is_some(),
         };
         wishes.check().map(|()| $crate::attributes::Taken {
             cache_control: $input.cache_control.take(),
@@ -167,6 +166,7 @@ macro_rules! taken {
             redirect: $input.website_redirect_location.take(),
             metadata: $input.metadata.take(),
             encryption: $input.server_side_encryption.take().map(|sse| sse.as_str().to_owned()),
+            tagging: $input.tagging.take(),
         })
     }};
 }
@@ -351,7 +351,6 @@ mod tests {
             (Wishes { kms: true, ..Wishes::default() }, "NotImplemented"),
             (Wishes { storage_class: Some("STANDARD"), ..Wishes::default() }, "ok"),
             (Wishes { storage_class: Some("GLACIER"), ..Wishes::default() }, "InvalidStorageClass"),
-            (Wishes { tagging: true, ..Wishes::default() }, "NotImplemented"),
         ];
         for (wishes, expected) in cases {
             assert_eq!(code(wishes.check()), expected);

@@ -122,6 +122,12 @@ impl Algorithm {
     }
 }
 
+/// The algorithm that an upload's parts use, from its attributes.
+pub(crate) fn algorithm_of(attributes: &[(String, String)]) -> S3Result<Option<Algorithm>> {
+    let stored = attributes.iter().find(|(name, _)| name == ALGORITHM);
+    stored.map(|(_, name)| Algorithm::named(name)).transpose()
+}
+
 /// A running checksum.
 pub(crate) enum Sum {
     /// See [`Algorithm::Crc32`].

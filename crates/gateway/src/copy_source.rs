@@ -8,7 +8,7 @@ use s3s::{S3Result, s3_error};
 
 use crate::access::Action;
 use crate::adapter::Gate;
-use crate::auth::Call;
+use crate::auth::{Call, expect_owner};
 use crate::condition::{ReadConditions, Verdict};
 use crate::names;
 
@@ -31,7 +31,11 @@ pub(crate) async fn find<T>(
             "x-amz-copy-source has the form BUCKET/KEY, percent-encoded."
         ));
     }
-    call.require(Action::Read, bucket, key)?;
+    call.require(&gate.client, Action::Read, bucket, key).await?;
+    if let Some(expected) = call.headers.get("x-amz-source-expected-bucket-owner") {
+        let expected = expected.to_str().unwrap_or_default();
+        expect_owner(&gate.client, &call.scope, bucket, expected).await?;
+    }
     let version = names::version(version)?;
     let object = gate.client.object(bucket, key.as_bytes(), version).await.map_err(|e| call.refuse(e))?;
     if object.version.delete_marker {

@@ -294,6 +294,13 @@ pub(crate) fn read_document(xml: &str) -> Option<(&str, Option<&str>)> {
     Some((between("<Code>", "</Code>")?, between("<Message>", "</Message>")))
 }
 
+/// Text for a document.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut xml = String::with_capacity(text.len());
+    escape(&mut xml, text);
+    xml
+}
+
 fn escape(xml: &mut String, text: &str) {
     for c in text.chars() {
         match c {

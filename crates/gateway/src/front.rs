@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, RANGE,
-    RETRY_AFTER, SERVER, TRANSFER_ENCODING,
+    ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HOST,
+    HeaderName, HeaderValue, ORIGIN, RANGE, RETRY_AFTER, SERVER, TRANSFER_ENCODING,
 };
 use hyper::http::request;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use pangea_client::Client;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpResponse, S3Error, S3Result, dto, s3_error};
@@ -23,15 +24,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::adapter::Adapter;
-use crate::auth::{Gatekeeper, Keys};
+use crate::auth::{Credentials, Gatekeeper, Keys};
 use crate::connection::Phase;
-use crate::error::{advice, body_fault, content_sha256_mismatch, document, read_document, slow_down};
+use crate::cors::Rules;
+use crate::error::{advice, body_fault, content_sha256_mismatch, custom, document, read_document, slow_down};
+use crate::form;
 use crate::host::Hosts;
 use crate::inlet::{Inlet, Pace, Share};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Operation};
 use crate::names::BucketNames;
 use crate::options::{BODY_WINDOW_BYTES, DOCUMENT_BYTES_MAX, Options, Parts};
-use crate::outlet::{Ending, Outlet};
+use crate::outlet::{Ending, Journal, Outlet};
+use crate::rate::KeyRates;
 use crate::scope::{CURRENT, Scope};
 use crate::screen::{Plan, screen};
 
@@ -39,13 +43,26 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What 503 tells clients to wait, in seconds.
 const RETRY_AFTER_S: &str = "1";
 
+/// What finds out who asks, for requests that `s3s` does not carry.
+pub(crate) struct Doorman {
+    /// The data path.
+    pub(crate) client: Client,
+    /// The access keys.
+    pub(crate) keys: Arc<dyn Credentials>,
+    /// How fast each key may ask.
+    pub(crate) rates: Arc<KeyRates>,
+    /// Where we are.
+    pub(crate) region: String,
+}
+
 /// Everything between a connection and the verbs.
 pub(crate) struct Front {
+    doorman: Doorman,
     service: S3Service,
     hosts: Hosts,
-    region: String,
     options: Options,
     metrics: Arc<Metrics>,
+    journal: Option<Arc<dyn Journal>>,
     requests: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
     id_base: u64,
@@ -64,11 +81,12 @@ struct Asked {
 impl Front {
     /// Puts the layers together.
     pub(crate) fn new(parts: Parts, metrics: Arc<Metrics>) -> Self {
-        let Parts { client, credentials, token_key, region, options } = parts;
+        let Parts { client, credentials, token_key, region, options, journal, tls: _ } = parts;
         let hosts = Hosts::new(&options.domains);
-        let mut builder = S3ServiceBuilder::new(Adapter::new(client, token_key, region.clone()));
-        builder.set_auth(Keys(credentials));
-        builder.set_access(Gatekeeper);
+        let mut builder = S3ServiceBuilder::new(Adapter::new(client.clone(), token_key, region.clone()));
+        builder.set_auth(Keys(Arc::clone(&credentials)));
+        let rates = Arc::new(KeyRates::new(options.key_requests_per_second));
+        builder.set_access(Gatekeeper { client: client.clone(), rates: Arc::clone(&rates) });
         builder.set_validation(BucketNames);
         builder.set_host(hosts.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config()))));
@@ -76,10 +94,11 @@ impl Front {
         let (requests_max, kib_max) =
             (requests_max.min(Semaphore::MAX_PERMITS), kib_max.min(Semaphore::MAX_PERMITS));
         Self {
+            doorman: Doorman { client, keys: credentials, rates, region },
             service: builder.build(),
             hosts,
-            region,
             metrics,
+            journal,
             requests: Arc::new(Semaphore::new(requests_max)),
             body_kib: Arc::new(Semaphore::new(kib_max.max(BODY_WINDOW_BYTES >> 10))),
             options,
@@ -104,14 +123,18 @@ impl Front {
             status: 0,
             code: None,
             metrics: Arc::clone(&self.metrics),
+            journal: self.journal.clone(),
             phase: phase.clone(),
             slot: None,
         };
         let (head, body) = request.into_parts();
         let asked = asked(&head);
         let malformed = phase.take_malformed();
+        let bucket = bucket_of(&head, &self.hosts);
+        let browser = head.headers.contains_key(ORIGIN).then(|| head.headers.clone());
         let answered = match self.admit(&head, malformed) {
-            Ok(plan) => self.call(head, body, plan, &scope, &mut ending).await,
+            Ok(_) if asked.method == Method::OPTIONS => self.preflight(&head.headers, &bucket, &scope).await,
+            Ok(plan) => self.call(head, body, (plan, &bucket), &scope, &mut ending).await,
             Err(refusal) => Err(refusal),
         };
         let answer = match answered {
@@ -119,6 +142,10 @@ impl Front {
             Err(refusal) => write_refusal(refusal, &asked, &scope, &mut ending),
         };
         let (mut head, body) = finish(answer, &asked, &scope, &mut ending).into_parts();
+        if let Some(browser) = browser.filter(|_| asked.method != Method::OPTIONS) {
+            let rules = self.rules(&bucket).await;
+            head.headers.extend(rules.answer(asked.method.as_str(), &browser).unwrap_or_default());
+        }
         // A final answer to a client that waits for `100 Continue` ends the connection, as S3 does it: botocore takes the
         // status of such an answer for that of every later request on the same connection.
         if malformed || asked.expects_continue && !scope.body_asked() {
@@ -141,18 +168,19 @@ impl Front {
                 "The head is ambiguous: send either Content-Length or Transfer-Encoding, and end lines with CRLF."
             ));
         }
-        screen(head, &self.hosts, &self.region, &self.options)
+        screen(head, &self.hosts, &self.doorman.region, &self.options)
     }
 
     async fn call(
         &self,
         head: request::Parts,
         body: Incoming,
-        plan: Plan,
+        (plan, bucket): (Plan, &str),
         scope: &Arc<Scope>,
         ending: &mut Ending,
     ) -> S3Result<HttpResponse> {
         ending.slot = Some(self.turn(&self.requests, 1).await?);
+        let is_form = plan.form;
         let body = if body.is_end_stream() && plan.chunked.is_none() {
             s3s::Body::empty()
         } else {
@@ -162,6 +190,9 @@ impl Front {
             let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
             s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share))
         };
+        if is_form {
+            return form::post(&self.doorman, scope, (&head, bucket), body).await;
+        }
         let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(Arc::clone(scope));
         let answered = CURRENT.scope(Arc::clone(scope), self.service.call(request)).await;
@@ -169,6 +200,31 @@ impl Front {
             scope.note(format!("{error:?}"));
             s3_error!(InternalError)
         })
+    }
+
+    /// A bucket's rules for browsers; none where they cannot be read.
+    async fn rules(&self, bucket: &str) -> Rules {
+        if bucket.is_empty() {
+            return Rules::default();
+        }
+        let row = self.doorman.client.bucket(bucket).await;
+        row.map(|row| Rules::of_bucket(&row.documents)).unwrap_or_default()
+    }
+
+    /// Answers what a browser asks before a request. Nobody is asked who they are: the answer shows what any page could find out.
+    async fn preflight(&self, headers: &HeaderMap, bucket: &str, scope: &Scope) -> S3Result<HttpResponse> {
+        scope.set_operation(Operation::named("OptionsObject"));
+        if !headers.contains_key(ORIGIN) || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            let message = "Insufficient information. Origin and Access-Control-Request-Method are needed.";
+            return Err(custom("BadRequest", StatusCode::BAD_REQUEST, message));
+        }
+        let Some(allowed) = self.rules(bucket).await.preflight(headers) else {
+            let message = "CORSResponse: This CORS request is not allowed: see the bucket's CORS rules.";
+            return Err(custom("AccessForbidden", StatusCode::FORBIDDEN, message));
+        };
+        let mut answer = HttpResponse::new(s3s::Body::empty());
+        *answer.headers_mut() = allowed;
+        Ok(answer)
     }
 
     /// Waits for a place, but not for long.
@@ -184,12 +240,19 @@ impl Front {
 fn config() -> S3Config {
     let mut config = S3Config::default();
     config.xml_max_body_size = usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX);
-    // Forms are refused before s3s reads them; should one slip through, these keep it small.
+    // Forms never reach s3s; should one slip through, these keep it small.
     config.post_object_max_file_size = DOCUMENT_BYTES_MAX;
     config.form_max_field_size = 64 << 10;
     config.form_max_fields_size = 256 << 10;
     config.form_max_parts = 100;
     config
+}
+
+/// The bucket that a request's address names; empty: none.
+fn bucket_of(head: &request::Parts, hosts: &Hosts) -> String {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let in_path = || head.uri.path().split('/').nth(1).unwrap_or_default().to_owned();
+    host.and_then(|host| hosts.bucket(host)).unwrap_or_else(in_path)
 }
 
 fn asked(head: &request::Parts) -> Asked {
@@ -227,6 +290,9 @@ fn finish(answer: HttpResponse, asked: &Asked, scope: &Scope, ending: &mut Endin
     let is_error = answer.status().as_u16() >= 300;
     let mut answer =
         if is_error && ending.code.is_none() { rewrite(answer, asked, scope, ending) } else { answer };
+    if scope.operation() == Operation::named("GetObjectAttributes") && !is_error {
+        answer = without_quotes(answer);
+    }
     let status = answer.status();
     if asked.method == Method::HEAD && is_error || status == StatusCode::NOT_MODIFIED {
         *answer.body_mut() = s3s::Body::empty();
@@ -249,6 +315,16 @@ fn finish(answer: HttpResponse, asked: &Asked, scope: &Scope, ending: &mut Endin
         headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     }
     answer
+}
+
+/// In this one document AWS writes the entity tag without quotes; `s3s` knows tags with quotes only.
+fn without_quotes(answer: HttpResponse) -> HttpResponse {
+    let (mut head, body) = answer.into_parts();
+    let bytes = body.bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, s3s::Body::from(text))
 }
 
 fn rewrite(answer: HttpResponse, asked: &Asked, scope: &Scope, ending: &mut Ending) -> HttpResponse {

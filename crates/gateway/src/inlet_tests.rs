@@ -57,7 +57,7 @@ async fn read(pieces: &[&'static [u8]], every: Duration, plan: Plan) -> Result<V
 }
 
 fn data(bytes_max: u64) -> Plan {
-    Plan { chunked: None, bytes_max, document: None }
+    Plan { chunked: None, bytes_max, document: None, form: false }
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn a_body_is_bounded() {
 #[tokio::test(start_paused = true)]
 async fn framing_is_checked_to_its_end() {
     let chunking = Chunking { signed: false, trailer: true, decoded: 5 };
-    let plan = Plan { chunked: Some(chunking), bytes_max: 1000, document: None };
+    let plan = Plan { chunked: Some(chunking), bytes_max: 1000, document: None, form: false };
     let whole = [b"5\r\nhe".as_slice(), b"llo\r\n0\r\n\r\n"];
     assert_eq!(
         read(&whole, Duration::ZERO, plan.clone()).await,
@@ -96,7 +96,12 @@ async fn documents_hold_no_declarations_and_match_their_digests() {
     let mut headers = HeaderMap::new();
     headers.insert("content-md5", "XUFAKrxLKna5cZ2REBfFkg==".parse().expect("a value"));
     let right = Digests::of_headers(&headers).expect("well formed");
-    let plan = |digests: &Digests| Plan { chunked: None, bytes_max: 1000, document: Some(digests.clone()) };
+    let plan = |digests: &Digests| Plan {
+        chunked: None,
+        bytes_max: 1000,
+        document: Some(digests.clone()),
+        form: false,
+    };
     let none = Digests::default();
     let cases: [(&[&'static [u8]], &Digests, Result<&[u8], BodyFault>); 6] = [
         (&[b"hello"], &right, Ok(b"hello")),

@@ -17,6 +17,7 @@
 //! Wire types, SigV4 and XML come from `s3s`; everything it leaves to its user (see `docs/decisions`) is decided here.
 
 mod access;
+mod acl;
 mod adapter;
 mod attributes;
 mod auth;
@@ -25,8 +26,12 @@ mod chunked;
 mod condition;
 mod connection;
 mod copy_source;
+mod cors;
+mod crowd;
 mod error;
+mod form;
 mod front;
+pub mod grants;
 mod host;
 mod inlet;
 mod listing;
@@ -35,15 +40,19 @@ mod names;
 mod options;
 mod outlet;
 mod range;
+mod rate;
 mod reading;
 mod scope;
 mod screen;
 pub mod server;
 mod signed;
+mod tags;
 mod token;
 mod verb;
 
-pub use auth::{Credentials, Lookup, Principal, Secret};
+pub use auth::{Credentials, Lookup, Principal, Scope, Secret};
+pub use grants::Grants;
 pub use metrics::Metrics;
 pub use options::{Options, Parts};
+pub use outlet::Journal;
 pub use server::Gateway;

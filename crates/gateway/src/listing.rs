@@ -70,6 +70,11 @@ fn percent_encode(name: &[u8]) -> String {
     out
 }
 
+/// Percent-encodes everything but letters, digits and `-._~`.
+pub(crate) fn percent_encode_all(text: &str) -> String {
+    percent_encode(text.as_bytes()).replace('/', "%2F")
+}
+
 /// An owner, or whoever started an upload.
 pub(crate) fn owner(id: &str) -> Owner {
     Owner { display_name: Some(id.to_owned()), id: Some(id.to_owned()) }

@@ -7,20 +7,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The operations that are counted by name; every other one is the last.
-const OPERATIONS: [&str; 27] = [
+const OPERATIONS: [&str; 64] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
     "CopyObject",
     "CreateBucket",
     "CreateMultipartUpload",
     "DeleteBucket",
+    "DeleteBucketCors",
+    "DeleteBucketEncryption",
+    "DeleteBucketLifecycle",
+    "DeleteBucketPolicy",
+    "DeleteBucketReplication",
+    "DeleteBucketTagging",
+    "DeleteBucketWebsite",
     "DeleteObject",
+    "DeleteObjectTagging",
     "DeleteObjects",
+    "GetBucketAccelerateConfiguration",
+    "GetBucketAcl",
+    "GetBucketCors",
+    "GetBucketEncryption",
+    "GetBucketLifecycleConfiguration",
     "GetBucketLocation",
+    "GetBucketLogging",
+    "GetBucketNotificationConfiguration",
+    "GetBucketOwnershipControls",
+    "GetBucketPolicy",
+    "GetBucketPolicyStatus",
+    "GetBucketReplication",
+    "GetBucketRequestPayment",
+    "GetBucketTagging",
     "GetBucketVersioning",
+    "GetBucketWebsite",
     "GetObject",
+    "GetObjectAcl",
     "GetObjectAttributes",
+    "GetObjectLegalHold",
+    "GetObjectLockConfiguration",
+    "GetObjectRetention",
     "GetObjectTagging",
+    "GetPublicAccessBlock",
     "HeadBucket",
     "HeadObject",
     "ListBuckets",
@@ -29,9 +56,19 @@ const OPERATIONS: [&str; 27] = [
     "ListObjects",
     "ListObjectsV2",
     "ListParts",
+    "OptionsObject",
     "PostObject",
+    "PutBucketAcl",
+    "PutBucketCors",
+    "PutBucketEncryption",
+    "PutBucketOwnershipControls",
+    "PutBucketRequestPayment",
+    "PutBucketTagging",
     "PutBucketVersioning",
     "PutObject",
+    "PutObjectAcl",
+    "PutObjectTagging",
+    "PutPublicAccessBlock",
     "UploadPart",
     "UploadPartCopy",
     "Other",
@@ -74,7 +111,6 @@ struct PerOperation {
 }
 
 /// A gateway's counters since it started.
-#[derive(Default)]
 pub struct Metrics {
     operations: [PerOperation; OPERATIONS.len()],
     bytes_in: AtomicU64,
@@ -83,6 +119,20 @@ pub struct Metrics {
     connections: AtomicU64,
     refused_connections: AtomicU64,
     broken_answers: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            operations: std::array::from_fn(|_| PerOperation::default()),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            in_flight: AtomicU64::default(),
+            connections: AtomicU64::default(),
+            refused_connections: AtomicU64::default(),
+            broken_answers: AtomicU64::default(),
+        }
+    }
 }
 
 impl Metrics {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use pangea_client::Client;
 
+use tokio::sync::watch;
+
 use crate::auth::Credentials;
+use crate::outlet::Journal;
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -19,6 +22,10 @@ pub struct Parts {
     pub region: String,
     /// Limits.
     pub options: Options,
+    /// The operator's log of requests, if there is one.
+    pub journal: Option<Arc<dyn Journal>>,
+    /// How https is spoken; the newest value counts for new connections. `None`: http.
+    pub tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
 }
 
 /// Limits. Every one has a test at its edge or a reason here.
@@ -28,10 +35,14 @@ pub struct Options {
     pub domains: Vec<String>,
     /// Open connections; more are answered 503 and closed.
     pub connections_max: usize,
+    /// Open connections of one address; more are turned away likewise. 0: no limit.
+    pub connections_per_address_max: usize,
     /// Requests being served at once; more wait `queue_wait`, then get 503 SlowDown.
     pub requests_max: usize,
     /// Bytes of request bodies held by the gateway at once, over all requests.
     pub body_bytes_max: usize,
+    /// Requests a second of one access key, in the long run; more get 503 SlowDown. 0: no limit.
+    pub key_requests_per_second: u32,
     /// How long a request may wait for its turn.
     pub queue_wait: Duration,
     /// From a request's first byte to the end of its head.
@@ -53,8 +64,10 @@ impl Default for Options {
         Self {
             domains: Vec::new(),
             connections_max: 16_384,
+            connections_per_address_max: 0,
             requests_max: 512,
             body_bytes_max: 256 << 20,
+            key_requests_per_second: 0,
             queue_wait: Duration::from_secs(5),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

@@ -3,10 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
+use s3s::dto::{Timestamp, TimestampFormat};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connection::Phase;
@@ -25,6 +27,8 @@ pub(crate) struct Ending {
     pub(crate) code: Option<String>,
     /// The gateway's counters.
     pub(crate) metrics: Arc<Metrics>,
+    /// The operator's log of requests, if there is one.
+    pub(crate) journal: Option<Arc<dyn Journal>>,
     /// The connection, which may wait for its next request.
     pub(crate) phase: Phase,
     /// The request's place among those being served.
@@ -44,9 +48,25 @@ impl Drop for Ending {
             Some((bucket, key)) => (bucket.as_str(), key.as_deref().map(key_hash)),
             None => ("", None),
         };
-        let (id, method, status) = (&self.scope.id, &self.method, self.status);
+        let (id, method, status) = (self.scope.id.as_str(), &self.method, self.status);
         let (operation, key) = (operation.name(), key.unwrap_or_default());
         let (code, ms) = (self.code.as_deref().unwrap_or_default(), took.as_secs_f64() * 1e3);
+        if let Some(journal) = &self.journal {
+            let entry = Entry {
+                time: now(),
+                request: id,
+                operation,
+                access_key: self.scope.verified().map_or("", |principal| principal.access_key.as_str()),
+                bucket,
+                key: &key,
+                status,
+                code,
+                bytes_in,
+                bytes_out,
+                ms: (ms * 1e3).round() / 1e3,
+            };
+            journal.write(&entry.line());
+        }
         match self.scope.cause() {
             Some(cause) => tracing::warn!(
                 target: "pangea::s3", request = %id, %method, operation, bucket, key, status, code, bytes_in, bytes_out, ms, %cause
@@ -56,6 +76,40 @@ impl Drop for Ending {
             ),
         }
     }
+}
+
+/// Where the operator's log of requests goes: one line a request, JSON, without its line end. Must not wait.
+pub trait Journal: Send + Sync {
+    /// Takes a line.
+    fn write(&self, line: &str);
+}
+
+/// A line of that log. Names what happened; holds no secret, no signature, no query and no name of a key.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    time: String,
+    request: &'a str,
+    operation: &'a str,
+    access_key: &'a str,
+    bucket: &'a str,
+    key: &'a str,
+    status: u16,
+    code: &'a str,
+    bytes_in: u64,
+    bytes_out: u64,
+    ms: f64,
+}
+
+impl Entry<'_> {
+    fn line(&self) -> String {
+        serde_json::to_string(self).expect("texts and finite numbers are always JSON")
+    }
+}
+
+fn now() -> String {
+    let mut text = Vec::new();
+    let formatted = Timestamp::from(SystemTime::now()).format(TimestampFormat::DateTime, &mut text).is_ok();
+    if formatted { String::from_utf8(text).unwrap_or_default() } else { String::new() }
 }
 
 /// Keys may be private: the log names them by the first eight bytes of their BLAKE3, which whoever knows a key can

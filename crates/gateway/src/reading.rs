@@ -106,7 +106,8 @@ fn http_date(date: &Timestamp) -> String {
     if formatted { String::from_utf8(text).unwrap_or_default() } else { String::new() }
 }
 
-fn is_marker(object: &Object) -> S3Error {
+/// The refusal to read a delete marker.
+pub(crate) fn is_marker(object: &Object) -> S3Error {
     let mut refusal = s3_error!(MethodNotAllowed, "That version is a delete marker: it can only be deleted.");
     let mut headers = marker_headers(names::told_version(object.bucket.versioning, &object.version));
     headers.insert(ALLOW, HeaderValue::from_static("DELETE"));

@@ -30,6 +30,7 @@ pub(crate) struct Scope {
     principal: OnceLock<Principal>,
     fault: Mutex<Option<BodyFault>>,
     cause: Mutex<Option<String>>,
+    verified: AtomicBool,
     reached: AtomicBool,
     body_asked: AtomicBool,
     bytes_in: AtomicU64,
@@ -47,6 +48,7 @@ impl Scope {
             principal: OnceLock::new(),
             fault: Mutex::new(None),
             cause: Mutex::new(None),
+            verified: AtomicBool::new(false),
             reached: AtomicBool::new(false),
             body_asked: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
@@ -82,6 +84,16 @@ impl Scope {
     /// Whose secret the signature was checked with, if it is that key's.
     pub(crate) fn candidate(&self, access_key: &str) -> Option<&Principal> {
         self.principal.get().filter(|principal| principal.access_key == access_key)
+    }
+
+    /// Records that the signature was right.
+    pub(crate) fn set_verified(&self) {
+        self.verified.store(true, Ordering::Relaxed);
+    }
+
+    /// Who asked, once the signature was found right.
+    pub(crate) fn verified(&self) -> Option<&Principal> {
+        self.principal.get().filter(|_| self.verified.load(Ordering::Relaxed))
     }
 
     /// Records why the body is no good; the first reason stands.

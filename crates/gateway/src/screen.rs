@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) bytes_max: u64,
     /// What an XML document must hash to; data is checked in its verb, while it is written.
     pub(crate) document: Option<Digests>,
+    /// A browser's form.
+    pub(crate) form: bool,
 }
 
 /// An aws-chunked body.
@@ -66,6 +68,8 @@ const SUBRESOURCES: [&str; 9] = [
 
 /// Framing around aws-chunked data: clients use chunks of 8 KiB and more, 90 bytes of framing each.
 const FRAMING_BYTES_MAX: u64 = 64 << 10;
+/// What a form may hold around its file.
+const FORM_BYTES_MAX: u64 = 256 << 10;
 
 /// Screens a head.
 pub(crate) fn screen(
@@ -89,7 +93,7 @@ pub(crate) fn screen(
     let query = query(&head.uri);
     inspect(&head.headers, &query, region)?;
     if is_form(head) {
-        return Err(s3_error!(NotImplemented, "PostObject is not implemented by this server."));
+        return form(head, hosts.bucket(&host).is_some(), options);
     }
     body(head, &query, hosts.bucket(&host).is_some(), options)
 }
@@ -152,7 +156,27 @@ pub(crate) fn query(uri: &Uri) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Names and values of text that is written like a query; `None` where one is not percent-encoded UTF-8.
+pub(crate) fn query_pairs(text: &str) -> impl Iterator<Item = Option<(String, String)>> + '_ {
+    let strict = |text: &str| {
+        let spaced = text.replace('+', "%20");
+        let escapes = spaced.split('%').skip(1).all(|rest| {
+            rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        });
+        let bytes = escapes.then(|| decode_bytes(&spaced))?;
+        String::from_utf8(bytes).ok()
+    };
+    text.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((strict(name)?, strict(value)?))
+    })
+}
+
 fn decode(text: &str) -> String {
+    String::from_utf8_lossy(&decode_bytes(text)).into_owned()
+}
+
+fn decode_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -167,7 +191,7 @@ fn decode(text: &str) -> String {
             (byte, _) => bytes.push(*byte),
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 fn is_form(head: &request::Parts) -> bool {
@@ -175,6 +199,22 @@ fn is_form(head: &request::Parts) -> bool {
         value.as_bytes().get(..19).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/form-data"))
     };
     head.method == Method::POST && head.headers.get(CONTENT_TYPE).is_some_and(form)
+}
+
+/// A form goes to a bucket; its signature is in it.
+fn form(head: &request::Parts, host_has_bucket: bool, options: &Options) -> S3Result<Plan> {
+    let mut names = head.uri.path().split('/').skip(1);
+    let is_bucket = host_has_bucket || names.next().is_some_and(|bucket| !bucket.is_empty());
+    if !is_bucket || names.any(|name| !name.is_empty()) {
+        return Err(s3_error!(MethodNotAllowed, "Post a form to its bucket; the key is one of its fields."));
+    }
+    let length = number(&head.headers, CONTENT_LENGTH.as_str())?
+        .ok_or_else(|| s3_error!(MissingContentLength, "Send a Content-Length header."))?;
+    let bytes_max = options.put_bytes_max.saturating_add(FORM_BYTES_MAX);
+    if length > bytes_max {
+        return Err(s3_error!(EntityTooLarge, "A form takes {bytes_max} bytes."));
+    }
+    Ok(Plan { chunked: None, bytes_max: length, document: None, form: true })
 }
 
 fn number(headers: &HeaderMap, name: &str) -> S3Result<Option<u64>> {
@@ -225,7 +265,7 @@ fn body(
         Some(chunking) => chunking.decoded + chunking.decoded / 64 + FRAMING_BYTES_MAX,
         None => bytes,
     };
-    Ok(Plan { chunked: chunking, bytes_max, document: None })
+    Ok(Plan { chunked: chunking, bytes_max, document: None, form: false })
 }
 
 fn document(
@@ -250,7 +290,7 @@ fn document(
             "DeleteObjects needs a Content-MD5 or x-amz-checksum- header."
         ));
     }
-    Ok(Plan { chunked: None, bytes_max: DOCUMENT_BYTES_MAX, document: Some(digests) })
+    Ok(Plan { chunked: None, bytes_max: DOCUMENT_BYTES_MAX, document: Some(digests), form: false })
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn refusal(method: &str, target: &str, headers: &[(&str, &str)]) -> String {
 fn heads_that_are_not_one_request_to_this_host() {
     let host = ("host", "h:9000");
     let long = "x".repeat(17 << 10);
-    let cases: [(&str, &str, &[(&str, &str)], &str); 19] = [
+    let cases: [(&str, &str, &[(&str, &str)], &str); 22] = [
         ("GET", "/b/k", &[host], "ok"),
         ("GET", "/b/k", &[], "400 InvalidRequest"),
         ("GET", "/b/k", &[host, host], "400 InvalidRequest"),
@@ -51,7 +51,25 @@ fn heads_that_are_not_one_request_to_this_host() {
         ("GET", "/b/%00", &[host], "400 InvalidURI"),
         ("GET", "/b/%2e%2e/%2e%2e/etc/passwd", &[host], "ok"),
         ("GET", "/b//a/./b", &[host], "ok"),
-        ("POST", "/b", &[host, ("content-type", "Multipart/Form-Data; boundary=x")], "501 NotImplemented"),
+        (
+            "POST",
+            "/b",
+            &[host, ("content-type", "Multipart/Form-Data; boundary=x")],
+            "411 MissingContentLength",
+        ),
+        (
+            "POST",
+            "/b/k",
+            &[host, ("content-type", "multipart/form-data"), ("content-length", "1")],
+            "405 MethodNotAllowed",
+        ),
+        (
+            "POST",
+            "/",
+            &[host, ("content-type", "multipart/form-data"), ("content-length", "1")],
+            "405 MethodNotAllowed",
+        ),
+        ("POST", "/b/", &[host, ("content-type", "multipart/form-data"), ("content-length", "1")], "ok"),
     ];
     for (method, target, headers, expected) in cases {
         assert_eq!(refusal(method, target, headers), expected, "{method} {target} {headers:?}");

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::connection::{Phase, Timeouts, Watched};
+use crate::crowd::Crowds;
 use crate::front::Front;
 use crate::metrics::Metrics;
 use crate::options::{HEAD_BYTES_MAX, Options, Parts};
@@ -41,14 +45,17 @@ pub struct Gateway {
     front: Arc<Front>,
     options: Options,
     metrics: Arc<Metrics>,
+    tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
+    crowds: Crowds,
 }
 
 impl Gateway {
     /// Puts a gateway together; nothing runs yet.
     pub fn new(parts: Parts) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let options = parts.options.clone();
-        Self { front: Arc::new(Front::new(parts, Arc::clone(&metrics))), options, metrics }
+        let (options, tls) = (parts.options.clone(), parts.tls.clone());
+        let crowds = Crowds::new(options.connections_per_address_max);
+        Self { front: Arc::new(Front::new(parts, Arc::clone(&metrics))), options, metrics, tls, crowds }
     }
 
     /// Its counters.
@@ -70,7 +77,7 @@ impl Gateway {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, _peer)) => self.welcome(socket, &places, &stopping, &mut connections),
+                    Ok((socket, peer)) => self.welcome(socket, peer.ip(), &places, &stopping, &mut connections),
                     Err(error) => {
                         tracing::warn!(target: "pangea::s3", %error, "accept failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -97,11 +104,13 @@ impl Gateway {
     fn welcome(
         &self,
         socket: TcpStream,
+        peer: IpAddr,
         places: &Arc<Semaphore>,
         stopping: &watch::Receiver<bool>,
         connections: &mut JoinSet<()>,
     ) {
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        let crowd = self.crowds.enter(peer);
+        let (Ok(place), Some(crowd)) = (Arc::clone(places).try_acquire_owned(), crowd) else {
             self.metrics.turn_away();
             // Best effort: if it cannot be said at once, closing says it too.
             let _said = socket.try_write(TURNED_AWAY);
@@ -117,10 +126,19 @@ impl Gateway {
         let timeouts = Timeouts { head: self.options.head_timeout, idle };
         let (front, metrics, stopping) =
             (Arc::clone(&self.front), Arc::clone(&self.metrics), stopping.clone());
+        let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
         connections.spawn(async move {
-            let _open = Open::new(metrics, place);
-            if wait_for_bytes(&socket, timeouts, stopping.clone()).await {
-                converse(socket, front, timeouts, stopping).await;
+            let _open = (Open::new(metrics, place), crowd);
+            if !wait_for_bytes(&socket, timeouts, stopping.clone()).await {
+                return;
+            }
+            match tls {
+                None => converse(socket, front, timeouts, stopping).await,
+                Some(tls) => {
+                    if let Some(socket) = handshake(tls, socket, timeouts).await {
+                        converse(socket, front, timeouts, stopping).await;
+                    }
+                }
             }
         });
     }
@@ -150,6 +168,18 @@ async fn wait_for_bytes(socket: &TcpStream, timeouts: Timeouts, mut stopping: wa
     tokio::select! {
         ready = timeout(timeouts.idle, socket.readable()) => matches!(ready, Ok(Ok(()))),
         () = stopped(&mut stopping) => false,
+    }
+}
+
+/// Agrees on keys, within the time that a head has.
+async fn handshake(tls: TlsAcceptor, socket: TcpStream, timeouts: Timeouts) -> Option<TlsStream<TcpStream>> {
+    match timeout(timeouts.head, tls.accept(socket)).await {
+        Ok(Ok(socket)) => Some(socket),
+        Ok(Err(error)) => {
+            tracing::debug!(target: "pangea::s3", %error, "the TLS handshake failed");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -9,7 +9,8 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::error::coded;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The one algorithm.
+pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const EXPIRES_S_MAX: u64 = 7 * 24 * 3600;
 
 /// How `x-amz-content-sha256` says that the body is protected.
@@ -136,7 +137,7 @@ fn in_url(headers: &HeaderMap, query: &[(String, String)], region: &str) -> S3Re
 }
 
 /// Checks `KEY/DATE/REGION/SERVICE/aws4_request`; keys may hold slashes.
-fn scope(credential: &str, region: &str) -> Result<(), String> {
+pub(crate) fn scope(credential: &str, region: &str) -> Result<(), String> {
     let mut fields = credential.rsplitn(5, '/');
     let (Some(terminator), Some(service), Some(given), Some(date), Some(key)) =
         (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())

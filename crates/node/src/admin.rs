@@ -16,6 +16,9 @@
 //! | `POST /control/v1/scrub` | yes | [`Pass`](crate::control::Pass) |
 //! | `POST /control/v1/keys/rotate` | yes | [`Rotated`](crate::control::Rotated) |
 //! | `POST /control/v1/keys/backup` | yes | [`KeyBackup`](crate::control::KeyBackup) |
+//! | `POST /control/v1/access-keys/create` | yes | [`CreatedAccessKey`](crate::control::CreatedAccessKey) |
+//! | `POST /control/v1/access-keys/list` | yes | [`AccessKeyInfo`](crate::control::AccessKeyInfo), a list |
+//! | `POST /control/v1/access-keys/revoke` | yes | nothing |
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +46,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::{Control, ControlError, Rotation};
+use crate::control::{Control, ControlError, NewAccessKey, Rotation};
 
 pub use token::{TOKEN_FILE_NAME, Token};
 pub(crate) use token::{hex, unhex};
@@ -195,6 +198,15 @@ async fn control(
         (&Method::POST, "/control/v1/keys/rotate") => {
             let rotation: Rotation = read(request).await?;
             done(control.rotate_keys(rotation).await)
+        }
+        (&Method::POST, "/control/v1/access-keys/create") => {
+            let wanted: NewAccessKey = read(request).await?;
+            done(control.create_access_key(wanted).await)
+        }
+        (&Method::POST, "/control/v1/access-keys/list") => done(control.access_keys().await),
+        (&Method::POST, "/control/v1/access-keys/revoke") => {
+            let id: String = read(request).await?;
+            done(control.revoke_access_key(id).await)
         }
         (&Method::POST, "/control/v1/keys/backup") => {
             let passphrase: String = read(request).await?;

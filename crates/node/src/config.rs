@@ -5,7 +5,9 @@
 //! that names the nearest valid one. Unknown `PANGEA_*` variables are only reported, because orchestrators invent them
 //! (a Kubernetes service called `pangea` sets `PANGEA_PORT` everywhere).
 
+mod explain;
 mod layer;
+mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +18,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use pangea_core::chunk::Code;
+use pangea_gateway::Options as GatewayOptions;
 use zeroize::Zeroizing;
 
+pub use explain::{Explained, explain};
 pub use layer::{Layer, Source};
 
 /// Where S3 is served unless told otherwise.
@@ -74,7 +78,25 @@ settings! {
     ADMIN_TOKEN "admin_token" true "the token that operators must show";
     SCRUB_DAYS "scrub_days" false "days in which every shard is read once, 0 for never";
     LOG "log" false "what is logged: error, warn, info, debug, trace, or a filter";
+    DOMAIN "domain" false "base domains of virtual-host style requests (BUCKET.DOMAIN)";
+    TLS "tls" false "`self`: https with a certificate of the server's own making";
+    TLS_CERT "tls_cert" false "https: the certificate chain, PEM";
+    TLS_KEY "tls_key" false "https: the certificate's key, PEM";
+    REQUEST_LOG "request_log" false "where a line for every request goes: a file, or - for standard error";
+    MAX_CONNECTIONS "max_connections" false "open connections; more are turned away with 503";
+    MAX_CONNECTIONS_PER_ADDRESS "max_connections_per_address" false "open connections of one address, 0 for any number";
+    MAX_REQUESTS "max_requests" false "requests served at once; more wait, then get 503 SlowDown";
+    KEY_RATE "key_rate" false "requests a second of one access key, 0 for any number";
+    QUEUE_WAIT "queue_wait" false "seconds that a request may wait for its turn";
+    HEAD_TIMEOUT "head_timeout" false "seconds from a request's first byte to the end of its headers";
+    IDLE_TIMEOUT "idle_timeout" false "seconds between two requests of a connection";
+    BODY_GRACE "body_grace" false "seconds that a body may be as slow as it likes";
+    BODY_RATE "body_rate" false "bytes a second that a body must bring after that";
+    MAX_PUT_BYTES "max_put_bytes" false "bytes of one PUT or part";
 }
+
+/// Settings that are lists: a flag that may be repeated, a variable with commas, a list in the file.
+const LISTS: [&str; 2] = [DRIVES, DOMAIN];
 
 /// What a server is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,6 +121,12 @@ pub struct Options {
     pub scrub_days: u32,
     /// The log filter.
     pub log: String,
+    /// How https is spoken, if it is.
+    pub tls: Tls,
+    /// Where a line for every request goes, if anywhere.
+    pub request_log: Option<RequestLog>,
+    /// The gateway's limits.
+    pub limits: GatewayOptions,
     /// Variables that look like ours and are not: named in the log.
     pub unknown_variables: Vec<String>,
 }
@@ -135,6 +163,32 @@ pub enum Unseal {
     Passphrase(Secret),
     /// A file whose bytes are the secret.
     KeyFile(PathBuf),
+}
+
+/// How https is spoken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Tls {
+    /// Not at all: plain http.
+    #[default]
+    Off,
+    /// With a certificate that the server made for itself.
+    SelfSigned,
+    /// With these files.
+    Files {
+        /// The chain, PEM.
+        cert: PathBuf,
+        /// Its key, PEM.
+        key: PathBuf,
+    },
+}
+
+/// Where a line for every request goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RequestLog {
+    /// Standard error.
+    Stderr,
+    /// This file, at its end.
+    File(PathBuf),
 }
 
 /// Root credentials.
@@ -277,13 +331,22 @@ pub fn load(
     flags: Layer,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Options, ConfigError> {
+    let (stack, unknown_variables) = stack(flags, environment)?;
+    resolve(&stack, unknown_variables)
+}
+
+/// All layers, the file that they name among them; and the variables that only look like ours.
+fn stack(
+    flags: Layer,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<(Stack, Vec<String>), ConfigError> {
     let (variables, unknown_variables) = Layer::from_environment(environment);
     let mut layers = vec![flags, variables];
     let file = layers.iter().find_map(|layer| layer.text(CONFIG).map(PathBuf::from));
     if let Some(path) = file {
         layers.push(Layer::from_toml(&path, &read_file(&path)?)?);
     }
-    resolve(&Stack(layers), unknown_variables)
+    Ok((Stack(layers), unknown_variables))
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {
@@ -349,6 +412,13 @@ fn resolve(stack: &Stack, unknown_variables: Vec<String>) -> Result<Options, Con
             |text| text.parse().ok().filter(|days| *days <= 3650),
         )?,
         log: stack.parse(LOG, LOG_DEFAULT.into(), "a log filter", |text| Some(text.to_owned()))?,
+        tls: tls(stack)?,
+        request_log: stack.optional(REQUEST_LOG, "a path, or -", |text| match text {
+            "" => None,
+            "-" => Some(RequestLog::Stderr),
+            path => Some(RequestLog::File(path.into())),
+        })?,
+        limits: limits::read(stack)?,
         unknown_variables,
     };
     if !options.admin_listen.ip().is_loopback() && options.admin_token.is_none() {
@@ -376,6 +446,19 @@ fn drives(stack: &Stack) -> Result<Vec<PathBuf>, ConfigError> {
         }
     }
     Ok(drives)
+}
+
+fn tls(stack: &Stack) -> Result<Tls, ConfigError> {
+    let path = |name| stack.optional(name, "a path", |text| (!text.is_empty()).then(|| PathBuf::from(text)));
+    let own = stack.optional(TLS, "`self`, or nothing", |text| (text == "self").then_some(()))?;
+    match (own, path(TLS_CERT)?, path(TLS_KEY)?) {
+        (None, None, None) => Ok(Tls::Off),
+        (Some(()), None, None) => Ok(Tls::SelfSigned),
+        (None, Some(cert), Some(key)) => Ok(Tls::Files { cert, key }),
+        (Some(()), ..) => Err(ConfigError::Excludes { one: TLS, other: TLS_CERT }),
+        (None, Some(_), None) => Err(ConfigError::Needs { given: TLS_CERT, missing: TLS_KEY }),
+        (None, None, Some(_)) => Err(ConfigError::Needs { given: TLS_KEY, missing: TLS_CERT }),
+    }
 }
 
 fn unseal(stack: &Stack) -> Result<Unseal, ConfigError> {

@@ -24,6 +24,54 @@ pub trait Control: Send + Sync {
     fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated>;
     /// The key ring sealed by a passphrase: the bytes of a backup.
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup>;
+    /// Makes an access key. Its secret is told now and never again.
+    fn create_access_key(&self, wanted: NewAccessKey) -> Reply<'_, CreatedAccessKey>;
+    /// All access keys, without their secrets.
+    fn access_keys(&self) -> Reply<'_, Vec<AccessKeyInfo>>;
+    /// Takes an access key away, from the next request on.
+    fn revoke_access_key(&self, id: String) -> Reply<'_, ()>;
+}
+
+/// An access key to be made.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NewAccessKey {
+    /// For people.
+    pub description: String,
+    /// What it may do: `RIGHTS:BUCKET[/PREFIX]` each.
+    pub grants: Vec<String>,
+}
+
+/// An access key that was made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedAccessKey {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+    /// What it may do.
+    pub grants: Vec<String>,
+}
+
+impl fmt::Debug for CreatedAccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, secret: _, grants } = self;
+        f.debug_struct("CreatedAccessKey").field("id", id).field("grants", grants).finish_non_exhaustive()
+    }
+}
+
+/// An access key as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccessKeyInfo {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub description: String,
+    /// When it was made, ms since 1970.
+    pub created_ms: u64,
+    /// Whether it may do everything.
+    pub root: bool,
+    /// What it may do otherwise.
+    pub grants: Vec<String>,
 }
 
 /// Why a node did not do what an operator asked.

@@ -10,13 +10,17 @@ use pangea_client::{Client, ClientError};
 use pangea_core::keys::{PURPOSE_CREDENTIALS, derive, open_small, seal_small};
 use pangea_core::meta::{AccessKeyRow, Command};
 use pangea_core::seam::{Clock as _, Entropy, random};
-use pangea_gateway::{Credentials, Lookup, Secret as S3Secret};
+use pangea_gateway::{Credentials, Grants, Lookup, Secret as S3Secret};
 
 use crate::clock::SystemClock;
 use crate::config::{RootKey, Secret};
+use crate::control::{AccessKeyInfo, ControlError, CreatedAccessKey, NewAccessKey};
 
 /// Access keys whose opened secrets are kept at hand.
 const CACHED_MAX: usize = 1024;
+/// Access keys of a cluster.
+const KEYS_MAX: usize = 10_000;
+const DESCRIPTION_BYTES_MAX: usize = 256;
 const ID_CHARS: usize = 20;
 const SECRET_CHARS: usize = 40;
 /// Letters and digits: S3 clients and shells take them all without quoting.
@@ -24,10 +28,18 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const ROOT_DESCRIPTION: &str = "root";
 
+/// An access key, ready for use.
+#[derive(Clone)]
+struct Opened {
+    secret: Secret,
+    /// What it may do; `None`: everything.
+    grants: Option<Arc<Grants>>,
+}
+
 /// The gateway's view of the access keys.
 pub(crate) struct AccessKeys {
     client: Client,
-    opened: Mutex<BTreeMap<String, (Secret, bool)>>,
+    opened: Mutex<BTreeMap<String, Opened>>,
 }
 
 impl AccessKeys {
@@ -41,14 +53,16 @@ impl AccessKeys {
         self.opened.lock().expect("a map does not panic").clear();
     }
 
-    async fn open(&self, id: &str) -> Result<Option<(Secret, bool)>, ClientError> {
+    async fn open(&self, id: &str) -> Result<Option<Opened>, ClientError> {
         if let Some(found) = self.opened.lock().expect("a map does not panic").get(id) {
             return Ok(Some(found.clone()));
         }
         let Some(row) = self.client.meta().access_key(id).await.map_err(ClientError::Meta)? else {
             return Ok(None);
         };
-        let opened = (unseal(&self.client, id, &row)?, row.root);
+        let damaged = || ClientError::Damaged { what: format!("access key {id}: its grants cannot be read") };
+        let grants = if row.root { None } else { Some(Grants::decode(&row.grants).ok_or_else(damaged)?) };
+        let opened = Opened { secret: unseal(&self.client, id, &row)?, grants: grants.map(Arc::new) };
         let mut cached = self.opened.lock().expect("a map does not panic");
         if cached.len() >= CACHED_MAX {
             cached.clear();
@@ -62,9 +76,81 @@ impl Credentials for AccessKeys {
     fn secret<'a>(&'a self, access_key: &'a str) -> Lookup<'a> {
         Box::pin(async move {
             let found = self.open(access_key).await?;
-            Ok(found.map(|(secret, root)| S3Secret::new(secret.expose().to_owned(), root)))
+            Ok(found.map(|Opened { secret, grants }| match grants {
+                None => S3Secret::root(secret.expose().to_owned()),
+                Some(grants) => S3Secret::granted(secret.expose().to_owned(), grants),
+            }))
         })
     }
+}
+
+impl AccessKeys {
+    /// Makes a key that may do what is granted.
+    pub(crate) async fn create(
+        &self,
+        wanted: NewAccessKey,
+        clock: &SystemClock,
+        entropy: &dyn Entropy,
+    ) -> Result<CreatedAccessKey, ControlError> {
+        let refused = |why: String| ControlError::Refused { why };
+        let grants = Grants::parse(&wanted.grants).map_err(|error| refused(error.to_string()))?;
+        if wanted.description.len() > DESCRIPTION_BYTES_MAX
+            || wanted.description.chars().any(char::is_control)
+        {
+            return Err(refused("a description has at most 256 bytes and no control characters".into()));
+        }
+        let stored = self.client.meta().access_keys().await.map_err(|error| failed(&error))?;
+        if stored.len() >= KEYS_MAX {
+            return Err(refused(format!("there are {KEYS_MAX} access keys: revoke some first")));
+        }
+        let id = draw(entropy, ID_ALPHABET, ID_CHARS);
+        let secret = Secret::new(draw(entropy, ALPHABET, SECRET_CHARS));
+        let row = AccessKeyRow {
+            sealed_secret: Vec::new(),
+            master_generation: 0,
+            created_ms: clock.wall_ms(),
+            description: wanted.description,
+            root: false,
+            grants: grants.encode(),
+        };
+        let row = seal(&self.client, &id, &secret, row, entropy);
+        let command = Command::PutAccessKey { id: id.clone(), row };
+        self.client.command(command).await.map_err(|error| failed(&error))?;
+        Ok(CreatedAccessKey { id, secret: secret.expose().to_owned(), grants: grants.texts() })
+    }
+
+    /// All keys, without their secrets.
+    pub(crate) async fn list(&self) -> Result<Vec<AccessKeyInfo>, ControlError> {
+        let stored = self.client.meta().access_keys().await.map_err(|error| failed(&error))?;
+        let info = |(id, row): (String, AccessKeyRow)| AccessKeyInfo {
+            id,
+            description: row.description,
+            created_ms: row.created_ms,
+            root: row.root,
+            grants: Grants::decode(&row.grants).map(|grants| grants.texts()).unwrap_or_default(),
+        };
+        Ok(stored.into_iter().map(info).collect())
+    }
+
+    /// Takes a key away; it works no more once this is answered.
+    pub(crate) async fn revoke(&self, id: String) -> Result<(), ControlError> {
+        let stored = self.client.meta().access_key(&id).await.map_err(|error| failed(&error))?;
+        let refused = |why: String| Err(ControlError::Refused { why });
+        match stored {
+            None => return refused(format!("there is no access key {id}")),
+            Some(row) if row.root => {
+                return refused("the root key cannot be revoked: start the server with another one".into());
+            }
+            Some(_) => {}
+        }
+        self.client.command(Command::DeleteAccessKey { id }).await.map_err(|error| failed(&error))?;
+        self.forget();
+        Ok(())
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ControlError {
+    ControlError::Failed { why: error.to_string() }
 }
 
 /// A root key as it is announced.

@@ -10,6 +10,7 @@ use pangea_meta::MetaError;
 use crate::config::ConfigError;
 use crate::drives::DriveError;
 use crate::keyfile::KeyError;
+use crate::tls::TlsError;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub enum StartError {
     Meta(MetaError),
     /// The data path, while the node was put together.
     Client(ClientError),
+    /// The certificate.
+    Tls(TlsError),
     /// An address cannot be listened on.
     Bind {
         /// What for: `S3` or `operators`.
@@ -50,6 +53,7 @@ impl fmt::Display for StartError {
             Self::Key(error) => error.fmt(f),
             Self::Meta(error) => write!(f, "the metadata cannot be opened: {error}"),
             Self::Client(error) => write!(f, "the node cannot be put together: {error}"),
+            Self::Tls(error) => error.fmt(f),
             Self::Bind { purpose, address, source } => {
                 write!(f, "cannot listen on {address} for {purpose}: {source}")
             }
@@ -66,6 +70,7 @@ impl std::error::Error for StartError {
             Self::Key(error) => Some(error),
             Self::Meta(error) => Some(error),
             Self::Client(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
         }
     }
@@ -87,6 +92,7 @@ impl StartError {
             }
             Self::Meta(_) => "name all directories of the cluster; `pangea recover DIR...` says more".into(),
             Self::Client(_) => "look at the log above; `pangea recover DIR...` says more".into(),
+            Self::Tls(_) => "name a certificate chain and its key in PEM, or use --tls self".into(),
             Self::Bind { purpose, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 let flag = if *purpose == "S3" { "--listen" } else { "--admin-listen" };
                 format!("stop whatever listens there, or choose another address with {flag} HOST:PORT")
@@ -99,7 +105,7 @@ impl StartError {
     /// The exit code: 2 configuration, 3 drives, 4 keys, 5 metadata, 6 addresses, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 2,
+            Self::Config(_) | Self::Tls(_) => 2,
             Self::Drive(_) => 3,
             Self::Key(_) => 4,
             Self::Meta(_) => 5,

@@ -11,6 +11,7 @@
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
 //! | [`doctor`] [`recover`] [`restore`] | the capability probe; metadata from the log; keys from a backup |
+//! | `tls` `journal` | certificates; the log of requests |
 //! | `clock` `entropy` `pool` `handler` `credentials` | what the node lends to the crates below |
 
 mod admin;
@@ -25,6 +26,7 @@ mod entropy;
 mod error;
 mod ground;
 mod handler;
+mod journal;
 pub mod keyfile;
 mod node;
 mod pool;
@@ -35,6 +37,7 @@ pub mod restore;
 mod scratch;
 pub mod server;
 mod status;
+pub mod tls;
 mod vault;
 mod workers;
 

@@ -15,9 +15,13 @@ use pangea_transport::{Loopback, Transport as _};
 use crate::assemble::{Assembly, Mounted};
 use crate::clock::SystemClock;
 use crate::config::Options;
-use crate::control::{Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status};
+use crate::control::{
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
+    Rotated, Rotation, Status,
+};
 use crate::credentials::AccessKeys;
 use crate::drives::Absent;
+use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::status::SurvivalCache;
 use crate::vault::Vault;
@@ -182,5 +186,17 @@ impl Control for Node {
 
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {
         Box::pin(self.vault.back_up(passphrase))
+    }
+
+    fn create_access_key(&self, wanted: NewAccessKey) -> Reply<'_, CreatedAccessKey> {
+        Box::pin(self.access_keys.create(wanted, &self.clock, &SystemEntropy))
+    }
+
+    fn access_keys(&self) -> Reply<'_, Vec<AccessKeyInfo>> {
+        Box::pin(self.access_keys.list())
+    }
+
+    fn revoke_access_key(&self, id: String) -> Reply<'_, ()> {
+        Box::pin(self.access_keys.revoke(id))
     }
 }

@@ -18,7 +18,10 @@ use tokio::net::TcpStream;
 
 use crate::admin::TOKEN_FILE_NAME;
 use crate::config::Secret;
-use crate::control::{Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status};
+use crate::control::{
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
+    Rotated, Rotation, Status,
+};
 use crate::keyfile::read_bounded;
 
 /// Where a server is asked unless told otherwise.
@@ -157,6 +160,19 @@ impl Control for Remote {
 
     fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated> {
         Box::pin(async move { self.post("/control/v1/keys/rotate", &rotation).await })
+    }
+
+    fn create_access_key(&self, wanted: NewAccessKey) -> Reply<'_, CreatedAccessKey> {
+        Box::pin(async move { self.post("/control/v1/access-keys/create", &wanted).await })
+    }
+
+    // Which keys there are is for operators only, so this is asked for with the token.
+    fn access_keys(&self) -> Reply<'_, Vec<AccessKeyInfo>> {
+        Box::pin(self.post("/control/v1/access-keys/list", &()))
+    }
+
+    fn revoke_access_key(&self, id: String) -> Reply<'_, ()> {
+        Box::pin(async move { self.post("/control/v1/access-keys/revoke", &id).await })
     }
 
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {

@@ -5,12 +5,13 @@
 //! second one ends it at once; nothing acknowledged is lost then either, the next start only reads more.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pangea_core::keys::derive;
-use pangea_gateway::{Gateway, Options as GatewayOptions, Parts as GatewayParts};
+use pangea_gateway::{Gateway, Journal, Options as GatewayOptions, Parts as GatewayParts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use crate::credentials::ensure_root;
 use crate::doctor;
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
+use crate::journal::RequestJournal;
 use crate::node::Node;
 use crate::status::render;
 
@@ -51,6 +53,8 @@ pub struct Announcement {
     pub access_key: String,
     /// Its secret, if it was made now: it is never shown again.
     pub secret_key: Option<Secret>,
+    /// SHA-256 of the certificate, where https is spoken.
+    pub fingerprint: Option<String>,
     /// The node as it is.
     pub status: Status,
     /// Environment variables that look like ours and are not.
@@ -92,8 +96,6 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, StartError> {
-        let listen =
-            |kind| signal(kind).map_err(|source| StartError::System { doing: "listen for signals", source });
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -105,6 +107,10 @@ impl Signals {
     }
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, StartError> {
+    signal(kind).map_err(|source| StartError::System { doing: "listen for signals", source })
+}
+
 async fn bind(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Bind { purpose, address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -113,7 +119,7 @@ async fn bind(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener
 }
 
 async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Result<Ended, StartError> {
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut hangup) = (Signals::listen()?, listen(SignalKind::hangup())?);
     let (s3, listen) = bind("S3", options.listen).await?;
     let (admin, admin_listen) = bind("operators", options.admin_listen).await?;
     (options.listen, options.admin_listen) = (listen, admin_listen);
@@ -125,13 +131,8 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         .map_err(StartError::Client)?;
     let token_key = assembly.ground.ring.generations().first().expect("a ring is never empty").key.clone();
     let node = Arc::new(Node::start(assembly, options, clock).await?);
-    let gateway = Gateway::new(GatewayParts {
-        client: node.client.clone(),
-        credentials: node.access_keys.clone(),
-        token_key: *derive(PURPOSE_TOKENS, &token_key).expose(),
-        region: node.options.region.clone(),
-        options: GatewayOptions { drain_timeout: DRAIN, ..GatewayOptions::default() },
-    });
+    let home = node.home().cloned().unwrap_or_default();
+    let (gateway, speak, fingerprint) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
     let mut serving = Serving::start(&node, gateway, s3, admin)?;
     let status = node
         .report()
@@ -139,13 +140,25 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         .map_err(|error| StartError::Meta(pangea_meta::MetaError::Unavailable { why: error.to_string() }))?;
     let unknown_variables = node.options.unknown_variables.clone();
     let (access_key, secret_key) = (root.id, root.made);
-    announce(Announcement { first, listen, admin_listen, access_key, secret_key, status, unknown_variables });
-    let name = tokio::select! {
-        name = signals.next() => name,
-        ended = &mut serving.gateway => match ended {
-            Ok(Err(source)) => return Err(StartError::Bind { purpose: "S3", address: listen, source }),
-            _ => "the end of the gateway",
-        },
+    announce(Announcement {
+        first,
+        listen,
+        admin_listen,
+        access_key,
+        secret_key,
+        fingerprint,
+        status,
+        unknown_variables,
+    });
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => break name,
+            _ = hangup.recv() => reload(&node, speak.as_ref(), &home),
+            ended = &mut serving.gateway => match ended {
+                Ok(Err(source)) => return Err(StartError::Bind { purpose: "S3", address: listen, source }),
+                _ => break "the end of the gateway",
+            },
+        }
     };
     tracing::info!("{name}: finishing running requests; a second signal ends at once");
     tokio::select! {
@@ -154,6 +167,57 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
             tracing::warn!("{name} again: ending at once");
             Ok(Ended::Cut)
         }
+    }
+}
+
+type Speak = watch::Sender<Arc<rustls::ServerConfig>>;
+
+/// The S3 face of a node; what reads its certificate again, and the certificate's fingerprint, where https is spoken.
+fn gateway(
+    node: &Node,
+    home: &Path,
+    token_key: [u8; 32],
+) -> Result<(Gateway, Option<Speak>, Option<String>), StartError> {
+    let spoken =
+        crate::tls::load(&node.options.tls, home, &node.options.limits.domains).map_err(StartError::Tls)?;
+    let fingerprint = spoken.as_ref().map(|spoken| spoken.fingerprint.clone());
+    let (speak, tls) = match spoken.map(|spoken| watch::channel(spoken.config)) {
+        Some((speak, tls)) => (Some(speak), Some(tls)),
+        None => (None, None),
+    };
+    let journal = match &node.options.request_log {
+        None => None,
+        Some(place) => {
+            let opened = RequestJournal::open(place);
+            let failed = |source| StartError::System { doing: "open the log of requests", source };
+            Some(opened.map_err(failed)? as Arc<dyn Journal>)
+        }
+    };
+    let gateway = Gateway::new(GatewayParts {
+        client: node.client.clone(),
+        credentials: node.access_keys.clone(),
+        token_key,
+        region: node.options.region.clone(),
+        options: GatewayOptions { drain_timeout: DRAIN, ..node.options.limits.clone() },
+        journal,
+        tls,
+    });
+    Ok((gateway, speak, fingerprint))
+}
+
+/// Reads the certificate again; connections that are open keep the old one, and a bad file changes nothing.
+fn reload(node: &Node, speak: Option<&Speak>, home: &Path) {
+    let Some(speak) = speak else {
+        tracing::info!("SIGHUP: there is no certificate to read again");
+        return;
+    };
+    match crate::tls::load(&node.options.tls, home, &node.options.limits.domains) {
+        Ok(Some(spoken)) => {
+            tracing::info!(fingerprint = spoken.fingerprint, "SIGHUP: the certificate was read again");
+            speak.send_replace(spoken.config);
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!(%error, "SIGHUP: the old certificate stays"),
     }
 }
 

@@ -64,7 +64,7 @@ fn an_upload_of_many_parts_spills_its_list_and_is_freed_whole() {
         .map(|number| {
             let part = UploadPart { bucket: "b".into(), key: b"k".to_vec(), upload, number, len: None };
             let done =
-                rig.run(rig.client.copy_part(&from, 0..big.len() as u64, part)).expect("a copied part");
+                rig.run(rig.client.copy_part(&from, 0..big.len() as u64, part, None)).expect("a copied part");
             CompletePart { number, md5: done.part.md5, checksums: vec![] }
         })
         .collect();

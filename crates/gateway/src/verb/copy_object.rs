@@ -4,7 +4,9 @@
 
 use futures_util::StreamExt as _;
 use pangea_client::{Object, PutObject};
-use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective, TaggingDirective,
+};
 use s3s::{S3Response, S3Result, s3_error};
 
 use crate::adapter::Gate;
@@ -12,6 +14,7 @@ use crate::attributes::{algorithm, checksum, encryption, is_about_bytes, show_ch
 use crate::auth::Call;
 use crate::checksum::{Algorithm, Sum, TYPE};
 use crate::copy_source::{find, source_conditions};
+use crate::tags::TAGGING;
 use crate::{condition, names};
 
 pub(crate) async fn run(
@@ -28,7 +31,15 @@ pub(crate) async fn run(
     if input.copy_source_sse_customer_algorithm.is_some() || input.copy_source_sse_customer_key.is_some() {
         return Err(s3_error!(NotImplemented, "SSE-C is not implemented by this server."));
     }
-    let changes_nothing = !replace && input.server_side_encryption.is_none();
+    let retag = match input.tagging_directive.as_ref().map(TaggingDirective::as_str) {
+        None | Some(TaggingDirective::COPY) => false,
+        Some(TaggingDirective::REPLACE) => true,
+        Some(_) => return Err(s3_error!(InvalidArgument, "x-amz-tagging-directive is COPY or REPLACE.")),
+    };
+    if input.tagging.is_some() && !retag {
+        return Err(s3_error!(InvalidArgument, "x-amz-tagging needs x-amz-tagging-directive: REPLACE."));
+    }
+    let changes_nothing = !replace && !retag && input.server_side_encryption.is_none();
     let given = taken!(input)?.attributes()?;
     if changes_nothing && is_self(&call.input) {
         let message =
@@ -37,11 +48,7 @@ pub(crate) async fn run(
     }
     let target = condition::of_headers(&call.headers)?;
     let source = find(gate, &call, &call.input.copy_source, conditions).await?;
-    let mut attributes = if replace { given } else { source.version.attributes.clone() };
-    if replace {
-        let kept = source.version.attributes.iter().filter(|(name, _)| is_about_bytes(name));
-        attributes.extend(kept.cloned());
-    }
+    let mut attributes = chosen(&source.version.attributes, &given, replace, retag);
     if let Some(wanted) = call.input.checksum_algorithm.as_ref() {
         rehash(gate, &call, &source, Algorithm::named(wanted.as_str())?, &mut attributes).await?;
     }
@@ -69,6 +76,22 @@ pub(crate) async fn run(
         version_id: done.version.map(|(id, null)| names::version_text(id, null)),
         ..CopyObjectOutput::default()
     }))
+}
+
+/// Every attribute from the source or from the request, as the directives say; checksums go with the bytes.
+fn chosen(
+    source: &[(String, String)],
+    given: &[(String, String)],
+    replace: bool,
+    retag: bool,
+) -> Vec<(String, String)> {
+    let replaced = |name: &str| match name {
+        TAGGING => retag,
+        name => replace && !is_about_bytes(name),
+    };
+    let kept = source.iter().filter(|(name, _)| !replaced(name));
+    let new = given.iter().filter(|(name, _)| replaced(name));
+    kept.chain(new).cloned().collect()
 }
 
 fn is_self(input: &CopyObjectInput) -> bool {

@@ -41,7 +41,7 @@ pub(crate) async fn run(
     match gate.client.create_bucket(&input.bucket, &call.principal.access_key).await {
         Ok(_) => Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) })),
         Err(ClientError::BucketExists { owner })
-            if owner == call.principal.access_key || call.principal.root =>
+            if owner == call.principal.access_key || call.principal.is_root() =>
         {
             Err(s3_error!(BucketAlreadyOwnedByYou, "You have a bucket of that name already."))
         }

@@ -3,6 +3,7 @@
 //! Every key is asked for, and answered, on its own.
 
 use futures_util::{StreamExt as _, stream};
+use pangea_core::meta::BucketRow;
 use s3s::dto::{
     DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETagCondition, Error, ObjectIdentifier,
 };
@@ -31,9 +32,9 @@ pub(crate) async fn run(
     if wanted.is_empty() || wanted.len() > DELETE_KEYS_MAX {
         return Err(s3_error!(MalformedXML, "List between 1 and {DELETE_KEYS_MAX} keys."));
     }
-    gate.client.bucket(&input.bucket).await.map_err(|error| call.refuse(error))?;
+    let row = gate.client.bucket(&input.bucket).await.map_err(|error| call.refuse(error))?;
     let quiet = input.delete.quiet == Some(true);
-    let each: Vec<_> = wanted.iter().map(|one| delete(gate, &call, one)).collect();
+    let each: Vec<_> = wanted.iter().map(|one| delete(gate, &call, &row, one)).collect();
     let outcomes: Vec<_> = stream::iter(each).buffered(AT_ONCE).collect().await;
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for (one, outcome) in wanted.iter().zip(outcomes) {
@@ -53,10 +54,11 @@ pub(crate) async fn run(
 async fn delete(
     gate: &Gate,
     call: &Call<DeleteObjectsInput>,
+    row: &BucketRow,
     one: &ObjectIdentifier,
 ) -> S3Result<DeletedObject> {
     let bucket = &call.input.bucket;
-    call.require(Action::Delete, bucket, &one.key)?;
+    call.require_in(Action::Delete, row, &one.key)?;
     if one.key.is_empty() || one.key.len() > KEY_BYTES_MAX {
         return Err(s3_error!(KeyTooLongError));
     }

@@ -9,6 +9,7 @@ use crate::adapter::Gate;
 use crate::attributes::{show, show_checksum, shown, signed, time};
 use crate::auth::Call;
 use crate::reading::{self, Wanted, blob};
+use crate::tags::Tags;
 use crate::{condition, names};
 
 pub(crate) async fn run(
@@ -26,6 +27,7 @@ pub(crate) async fn run(
         e_tag: Some(condition::told(version.etag)),
         last_modified: Some(time(version.created_ms)),
         parts_count: slice.parts,
+        tag_count: Tags::of_attributes(&version.attributes).count(),
         version_id: names::told_version(object.bucket.versioning, version),
         ..GetObjectOutput::default()
     };

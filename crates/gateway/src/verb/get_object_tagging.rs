@@ -1,6 +1,4 @@
 //! GetObjectTagging: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html>
-//!
-//! Writing tags is refused until they are kept, so no object has any; tools that copy tags along (`aws s3 mv`) read that.
 
 use s3s::dto::{GetObjectTaggingInput, GetObjectTaggingOutput};
 use s3s::{S3Response, S3Result};
@@ -8,6 +6,8 @@ use s3s::{S3Response, S3Result};
 use crate::adapter::Gate;
 use crate::auth::Call;
 use crate::names;
+use crate::reading::is_marker;
+use crate::tags::Tags;
 
 pub(crate) async fn run(
     gate: &Gate,
@@ -16,6 +16,10 @@ pub(crate) async fn run(
     let version = names::version(call.input.version_id.as_deref())?;
     let (bucket, key) = (&call.input.bucket, call.input.key.as_bytes());
     let object = gate.client.object(bucket, key, version).await.map_err(|error| call.refuse(error))?;
+    if object.version.delete_marker {
+        return Err(is_marker(&object));
+    }
     let version_id = names::told_version(object.bucket.versioning, &object.version);
-    Ok(S3Response::new(GetObjectTaggingOutput { tag_set: vec![], version_id }))
+    let tag_set = Tags::of_attributes(&object.version.attributes).document();
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id }))
 }

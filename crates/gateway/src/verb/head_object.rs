@@ -12,13 +12,14 @@ use crate::adapter::Gate;
 use crate::attributes::{show, show_checksum, shown, signed, time};
 use crate::auth::Call;
 use crate::reading::{self, Wanted};
+use crate::tags::Tags;
 use crate::{condition, names};
 
 pub(crate) async fn run(
     gate: &Gate,
     mut call: Call<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
-    let overrides = overrides(&call.input)?;
+    let mut added = overrides(&call.input)?;
     let wanted = Wanted::of_headers(reading::wanted!(call.input), &call.headers);
     let (object, slice) = reading::find(gate, &call, wanted).await?;
     let version = &object.version;
@@ -39,7 +40,10 @@ pub(crate) async fn run(
         show_checksum!(output, shown.checksum);
     }
     shown!(output, shown);
-    Ok(S3Response::with_headers(output, overrides))
+    if let Some(count) = Tags::of_attributes(&version.attributes).count() {
+        added.insert("x-amz-tagging-count", HeaderValue::from(count));
+    }
+    Ok(S3Response::with_headers(output, added))
 }
 
 /// `response-*`: `s3s` does it for GET only.

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     rows.retain(|row| {
         row.name.starts_with(prefix)
             && after.as_deref().is_none_or(|after| row.name.as_bytes() > after)
-            && call.require(Action::SeeBucket, &row.name, "").is_ok()
+            && call.require_in(Action::SeeBucket, row, "").is_ok()
     });
     if input.bucket_region.as_ref().is_some_and(|region| *region != gate.region) {
         rows.clear();

@@ -8,6 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Response, S3Result};
 
+use crate::access::Action;
 use crate::adapter::Gate;
 use crate::attributes::time;
 use crate::auth::Call;
@@ -65,6 +66,7 @@ pub(crate) async fn run(
     let limit = listing::limit("max-uploads", input.max_uploads)?;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.as_deref().unwrap_or_default();
+    call.require(&gate.client, Action::List, &input.bucket, prefix).await?;
     let delimiter = input.delimiter.as_deref().unwrap_or_default();
     let key_marker = input.key_marker.as_deref().filter(|marker| !marker.is_empty());
     let id_marker = input.upload_id_marker.as_deref().filter(|marker| !marker.is_empty());

@@ -4,6 +4,7 @@ use pangea_client::List;
 use s3s::dto::{ListObjectsInput, ListObjectsOutput};
 use s3s::{S3Response, S3Result};
 
+use crate::access::Action;
 use crate::adapter::Gate;
 use crate::auth::Call;
 use crate::listing::{self, Encoding};
@@ -15,6 +16,8 @@ pub(crate) async fn run(
     let input = &call.input;
     let limit = listing::limit("max-keys", input.max_keys)?;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    call.require(&gate.client, Action::List, &input.bucket, prefix).await?;
     let bucket = gate.client.bucket(&input.bucket).await.map_err(|error| call.refuse(error))?;
     // An empty delimiter or marker is none.
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());

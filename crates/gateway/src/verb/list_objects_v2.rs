@@ -4,6 +4,7 @@ use pangea_client::List;
 use s3s::dto::{ListObjectsV2Input, ListObjectsV2Output};
 use s3s::{S3Response, S3Result};
 
+use crate::access::Action;
 use crate::adapter::Gate;
 use crate::auth::Call;
 use crate::listing::{self, Encoding};
@@ -17,6 +18,7 @@ pub(crate) async fn run(
     let limit = listing::limit("max-keys", input.max_keys)?;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
     let prefix = input.prefix.as_deref().unwrap_or_default();
+    call.require(&gate.client, Action::List, &input.bucket, prefix).await?;
     // An empty delimiter or start is none.
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let start = input.start_after.as_deref().filter(|start| !start.is_empty());

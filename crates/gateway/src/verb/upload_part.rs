@@ -8,7 +8,7 @@ use s3s::{S3Response, S3Result, s3_error};
 use crate::adapter::Gate;
 use crate::attributes::{checksum, encryption, show_checksum};
 use crate::auth::Call;
-use crate::checksum::{ALGORITHM, Algorithm, Digests, checked};
+use crate::checksum::{Digests, algorithm_of, checked};
 use crate::inlet::body_length;
 use crate::{condition, names};
 
@@ -45,8 +45,7 @@ pub(crate) async fn run(
 
 /// Every part has its upload's kind of checksum, whether the client states it or not.
 fn fitting(digests: Digests, upload: &UploadRow) -> S3Result<Digests> {
-    let stored = upload.attributes.iter().find(|(name, _)| name == ALGORITHM);
-    let wanted = stored.map(|(_, name)| Algorithm::named(name)).transpose()?;
+    let wanted = algorithm_of(&upload.attributes)?;
     match (digests.algorithm(), wanted) {
         (Some(stated), Some(wanted)) if stated != wanted => Err(s3_error!(
             InvalidRequest,

@@ -8,7 +8,9 @@ use s3s::{S3Response, S3Result, s3_error};
 use crate::adapter::Gate;
 use crate::attributes::{checksum, show_checksum, time};
 use crate::auth::Call;
+use crate::checksum::{Digests, algorithm_of, checked};
 use crate::copy_source::{find, source_conditions};
+use crate::reading::blob;
 use crate::{condition, names, range};
 
 pub(crate) async fn run(
@@ -30,7 +32,15 @@ pub(crate) async fn run(
     let source = find(gate, &call, &call.input.copy_source, conditions).await?;
     let bytes = range::of_copy(call.input.copy_source_range.as_deref(), source.version.size)?;
     let part = UploadPart { len: Some(bytes.end - bytes.start), ..part };
-    let done = gate.client.copy_part(&source, bytes, part).await.map_err(|error| call.refuse(error))?;
+    let upload = gate.client.upload(&part.bucket, &part.key, part.upload).await;
+    let upload = upload.map_err(|error| call.refuse(error))?;
+    // A part has its upload's kind of checksum; that costs reading the source once.
+    let through = algorithm_of(&upload.attributes)?.map(|algorithm| {
+        let body = blob(gate.client.read(&source, bytes.clone()), &bytes);
+        checked(Some(body), Digests::default().or_algorithm(Some(algorithm)), None)
+    });
+    let done =
+        gate.client.copy_part(&source, bytes, part, through).await.map_err(|error| call.refuse(error))?;
     let mut result = CopyPartResult {
         e_tag: Some(condition::told(ETag { md5: done.part.md5, parts: 0 })),
         last_modified: Some(time(done.part.created_ms)),

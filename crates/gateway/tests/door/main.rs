@@ -4,6 +4,10 @@ mod http;
 mod rig;
 mod sign;
 
+mod access;
 mod bad_input;
+mod browsers;
 mod objects;
+mod settings;
 mod uploads;
+mod versions;

@@ -13,7 +13,7 @@ use pangea_core::layout::{Domain, Layout, LayoutDrive, Role, Slot};
 use pangea_core::meta::Command;
 use pangea_core::seam::{Clock, Entropy, MonoUs, WallMs};
 use pangea_core::wire::{Fault, StoreRequest, StoreResponse};
-use pangea_gateway::{Credentials, Gateway, Lookup, Metrics, Options, Parts, Secret};
+use pangea_gateway::{Credentials, Gateway, Grants, Lookup, Metrics, Options, Parts, Secret};
 use pangea_meta::MemoryMeta;
 use pangea_store::memory::MemoryStore;
 use pangea_transport::{BoxFuture, Endpoint, Handler, Loopback};
@@ -50,6 +50,8 @@ impl Rig {
             token_key: [5; 32],
             region: "us-east-1".into(),
             options,
+            journal: None,
+            tls: None,
         };
         let gateway = Gateway::new(parts);
         let metrics = gateway.metrics();
@@ -69,6 +71,12 @@ impl Rig {
     /// Asks, signed by the root key.
     pub async fn ask(&self, ask: Ask) -> Answer {
         let signed = Signer::root().sign(ask, self.address);
+        exchange(self.address, &signed).await
+    }
+
+    /// Asks, signed by a key with these grants.
+    pub async fn ask_as(&self, grants: &str, ask: Ask) -> Answer {
+        let signed = Signer::granted(grants).sign(ask, self.address);
         exchange(self.address, &signed).await
     }
 
@@ -99,9 +107,17 @@ struct TwoKeys;
 impl Credentials for TwoKeys {
     fn secret<'a>(&'a self, access_key: &'a str) -> Lookup<'a> {
         let secret = match access_key {
-            ACCESS_KEY => Some(Secret::new(SECRET_KEY.into(), true)),
-            LOW_KEY => Some(Secret::new(LOW_SECRET.into(), false)),
-            _ => None,
+            ACCESS_KEY => Some(Secret::root(SECRET_KEY.into())),
+            LOW_KEY => Some(Secret::granted(LOW_SECRET.into(), Arc::default())),
+            // A key is named after its grants.
+            _ => access_key.strip_prefix("may-").map(|hex| {
+                let digits = hex.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).expect("hex"));
+                let bytes = digits.map(|two| u8::from_str_radix(two, 16).expect("hex")).collect();
+                let grants = String::from_utf8(bytes).expect("text");
+                let grants: Vec<&str> = grants.split(' ').collect();
+                let grants = Grants::parse(&grants).expect("the test's own grants");
+                Secret::granted(LOW_SECRET.into(), Arc::new(grants))
+            }),
         };
         Box::pin(std::future::ready(Ok(secret)))
     }

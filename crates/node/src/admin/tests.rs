@@ -9,7 +9,10 @@ use tokio::sync::watch;
 
 use super::{Parts, Token, is_loopback_name, serve};
 use crate::config::Secret;
-use crate::control::{Control, ControlError, KeyBackup, Pass, PassReport, Reply, Rotated, Rotation, Status};
+use crate::control::{
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
+    Rotated, Rotation, Status,
+};
 use crate::entropy::SystemEntropy;
 use crate::remote::Remote;
 use crate::scratch::Scratch;
@@ -33,6 +36,15 @@ impl Control for Puppet {
         Box::pin(std::future::ready(Ok(report)))
     }
     fn rotate_keys(&self, _: Rotation) -> Reply<'_, Rotated> {
+        refused()
+    }
+    fn create_access_key(&self, _: NewAccessKey) -> Reply<'_, CreatedAccessKey> {
+        refused()
+    }
+    fn access_keys(&self) -> Reply<'_, Vec<AccessKeyInfo>> {
+        refused()
+    }
+    fn revoke_access_key(&self, _: String) -> Reply<'_, ()> {
         refused()
     }
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {

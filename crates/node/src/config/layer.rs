@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{CONFIG, ConfigError, DRIVES, SETTINGS, nearest, variable};
+use super::{CONFIG, ConfigError, LISTS, SETTINGS, nearest, variable};
 
 /// Variables that the operator commands read.
 const OPERATOR_VARIABLES: [&str; 3] =
@@ -57,15 +57,15 @@ impl Layer {
         self
     }
 
-    /// The variables that are ours, and the names of those that only look so. `PANGEA_DRIVES` is separated by commas.
+    /// The variables that are ours, and the names of those that only look so. Lists are separated by commas.
     pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> (Self, Vec<String>) {
         let mut layer = Self { source: Source::Environment, values: BTreeMap::new() };
         let mut unknown = Vec::new();
         for (name, value) in variables.filter(|(name, _)| name.starts_with("PANGEA_")) {
             match SETTINGS.iter().find(|setting| variable(setting.name) == name) {
-                Some(setting) if setting.name == DRIVES => {
-                    let list = value.split(',').filter(|path| !path.is_empty()).map(str::to_owned).collect();
-                    layer.values.insert(DRIVES, Value::List(list));
+                Some(setting) if LISTS.contains(&setting.name) => {
+                    let list = value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect();
+                    layer.values.insert(setting.name, Value::List(list));
                 }
                 Some(setting) => {
                     layer.values.insert(setting.name, Value::Text(value));
@@ -95,11 +95,16 @@ impl Layer {
             if setting.secret {
                 return Err(ConfigError::SecretInFile { path: path.into(), key: setting.name });
             }
-            let value = read_value(value, setting.name == DRIVES).ok_or_else(|| ConfigError::Invalid {
-                what: layer.place(setting.name),
-                value: String::new(),
-                wanted: if setting.name == DRIVES { "a list of strings" } else { "a string or a number" },
-            })?;
+            let value =
+                read_value(value, LISTS.contains(&setting.name)).ok_or_else(|| ConfigError::Invalid {
+                    what: layer.place(setting.name),
+                    value: String::new(),
+                    wanted: if LISTS.contains(&setting.name) {
+                        "a list of strings"
+                    } else {
+                        "a string or a number"
+                    },
+                })?;
             layer.values.insert(setting.name, value);
         }
         Ok(layer)

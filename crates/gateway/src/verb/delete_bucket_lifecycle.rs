@@ -1,0 +1,17 @@
+//! DeleteBucketLifecycle: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteBucketLifecycle.html>
+//!
+//! There is never one to delete, which is a success.
+
+use s3s::dto::{DeleteBucketLifecycleInput, DeleteBucketLifecycleOutput};
+use s3s::{S3Response, S3Result};
+
+use crate::adapter::Gate;
+use crate::auth::Call;
+
+pub(crate) async fn run(
+    gate: &Gate,
+    call: Call<DeleteBucketLifecycleInput>,
+) -> S3Result<S3Response<DeleteBucketLifecycleOutput>> {
+    gate.client.bucket(&call.input.bucket).await.map_err(|error| call.refuse(error))?;
+    Ok(S3Response::new(DeleteBucketLifecycleOutput::default()))
+}

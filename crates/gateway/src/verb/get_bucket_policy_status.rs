@@ -1,0 +1,17 @@
+//! GetBucketPolicyStatus: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicyStatus.html>
+//!
+//! Buckets have no policies here.
+
+use s3s::dto::{GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput};
+use s3s::{S3Response, S3Result, s3_error};
+
+use crate::adapter::Gate;
+use crate::auth::Call;
+
+pub(crate) async fn run(
+    gate: &Gate,
+    call: Call<GetBucketPolicyStatusInput>,
+) -> S3Result<S3Response<GetBucketPolicyStatusOutput>> {
+    gate.client.bucket(&call.input.bucket).await.map_err(|error| call.refuse(error))?;
+    Err(s3_error!(NoSuchBucketPolicy, "The bucket policy does not exist."))
+}
