@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use md5::{Digest, Md5};
 use pangea_core::audit::{AuditRecord, Owner, SEALED_AUDIT_BYTES};
 use pangea_core::ces::item::{SealItem, open_item, seal_item};
 use pangea_core::ces::{CompressPolicy, OpenError};
@@ -22,6 +21,7 @@ use crate::blob_get::{Plain, damaged, failed};
 use crate::blob_put::Source;
 use crate::budget::Grant;
 use crate::client::Client;
+use crate::digest::Digesting;
 use crate::door::{Accept, ClientError, PutDone, PutObject, Received};
 use crate::keyring::{Sealed, blob_aad};
 use crate::object::{committed, merged, put_done};
@@ -128,13 +128,15 @@ impl Client {
         let audit = audit_keys.seal(id, &record, inner.random());
         let audit: [u8; SEALED_AUDIT_BYTES] = audit.try_into().expect("a sealed audit record has one length");
         let (aead, compress) = (inner.options.aead, self.compress_policy());
-        let job = move || {
-            let received = Received { len: plain.len() as u64, md5: Md5::digest(&plain).into() };
-            (received, seal_item(&SealItem { id, aead, key: &key, compress, audit: &audit, plain: &plain }))
-        };
-        let (received, sealed) = compute(&*inner.parts.runtime, job)
+        let mut digest = Digesting::start();
+        digest.feed(self, plain.clone()).await?;
+        let len = plain.len() as u64;
+        let job =
+            move || seal_item(&SealItem { id, aead, key: &key, compress, audit: &audit, plain: &plain });
+        let sealed = compute(&*inner.parts.runtime, job)
             .await
             .ok_or(ClientError::Unavailable { why: "this node is stopping".into() })?;
+        let received = Received { len, md5: digest.finish().await? };
         // Where it lies is filled in when its pack is put together.
         let at = Extent { blob: BlobId::ZERO, offset: 0, len: sealed.len() as u64 };
         Ok((PackedItem { id, at, key: key_ref, wrapped }, received, sealed))
