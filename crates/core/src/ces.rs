@@ -27,8 +27,9 @@ mod stripe;
 mod tests;
 
 pub use compress::CompressPolicy;
-pub use open::{OpenChunk, OpenError, open_range};
+pub use open::{OpenChunk, OpenError, open_range, open_range_into};
 pub use segments::{ShardPieces, pieces_of, segments_for};
 pub use stripe::{
-    BadPiece, SealChunk, SealedChunk, check_shard, merge_chunk_hash, rebuild, seal_chunk, seal_chunk_in,
+    BadPiece, SealChunk, SealedChunk, check_shard, merge_chunk_hash, rebuild, rebuild_into, seal_chunk,
+    seal_chunk_in,
 };

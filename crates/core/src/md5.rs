@@ -124,7 +124,7 @@ fn lockstep(group: &mut [(&mut Md5, &[u8])]) -> bool {
     match count {
         0 => return false,
         1 => take(group, active, blocks, compress::compress::<1>),
-        2 => take(group, active, blocks, compress::compress::<2>),
+        2 => take(group, active, blocks, wide::compress_2),
         3..=4 => take(group, active, blocks, compress::compress::<4>),
         5..=8 => take(group, active, blocks, wide::compress_8),
         _ => take(group, active, blocks, wide::compress_16),

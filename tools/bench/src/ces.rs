@@ -5,9 +5,11 @@
 //! are behind the feature `peers`; the product never depends on them.
 
 mod erasure;
+mod md5;
 mod memory;
 #[cfg(feature = "peers")]
 mod peer;
+mod pipeline;
 mod plot;
 mod raw;
 mod rounds;
@@ -51,6 +53,10 @@ pub struct Arguments {
 enum Part {
     /// Every kernel and peer: encode, rebuild m shards, rebuild one.
     Erasure,
+    /// Several MD5 streams at once.
+    Md5,
+    /// Whole chunks: write, healthy read, degraded read.
+    Pipeline,
 }
 
 /// The subcommand.
@@ -65,6 +71,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             for size in &arguments.size {
                 erasure::measure(*code, *size, arguments.rounds, &mut report)?;
             }
+        }
+    }
+    if wanted(Part::Md5) {
+        md5::measure(arguments.rounds, &mut report)?;
+    }
+    if wanted(Part::Pipeline) {
+        for code in arguments.code.iter().filter(|code| code.m() > 0) {
+            pipeline::measure(*code, arguments.rounds, &mut report)?;
         }
     }
     if let Some(path) = &arguments.plot {

@@ -64,31 +64,49 @@ pub fn open_range(
     pieces: &[(u32, &[u8])],
     range: Range<u32>,
 ) -> Result<Bytes, OpenError> {
+    let mut buffer = Vec::new();
+    let plain = open_range_into(job, pieces, range, &mut buffer)?;
+    Ok(Bytes::from(buffer).slice(plain))
+}
+
+/// As [`open_range`], into a buffer that the caller keeps: where in it the plaintext is. The buffer grows if it must and never
+/// shrinks; on an error it holds nothing of worth.
+///
+/// Memory that is new, or is cleared first, costs a third of the time that opening takes.
+pub fn open_range_into(
+    job: &OpenChunk<'_>,
+    pieces: &[(u32, &[u8])],
+    range: Range<u32>,
+    buffer: &mut Vec<u8>,
+) -> Result<Range<usize>, OpenError> {
     let shape = job.shape;
     let segments = needed(shape, &range);
     if segments.is_empty() {
-        return Ok(Bytes::new());
+        return Ok(0..0);
     }
     if shape.plain_len > CHUNK_BYTES_MAX {
         return Err(OpenError::BadFrame);
     }
-    let payload = open_segments(job, pieces, segments.clone())?;
-    let (first, plain) = match shape.codec {
-        Codec::Raw => (segments.start * shape.segment_bytes(), payload),
+    let payload = open_segments(job, pieces, segments.clone(), buffer)?;
+    let first = match shape.codec {
+        Codec::Raw => segments.start * shape.segment_bytes(),
         Codec::Zstd => {
-            (0, compress::decompress(&payload, shape.plain_len as usize).ok_or(OpenError::BadFrame)?)
+            let plain = compress::decompress(&buffer[..payload], shape.plain_len as usize);
+            *buffer = plain.ok_or(OpenError::BadFrame)?;
+            0
         }
     };
     let end = range.end.min(shape.plain_len) as usize;
-    Ok(Bytes::from(plain).slice(range.start as usize - first..end - first))
+    Ok(range.start as usize - first..end - first)
 }
 
-/// The payload of the given segments, one behind the other.
+/// Opens the given segments, one behind the other, into the beginning of `buffer`: how many bytes they are.
 fn open_segments(
     job: &OpenChunk<'_>,
     pieces: &[(u32, &[u8])],
     segments: Range<usize>,
-) -> Result<Vec<u8>, OpenError> {
+    buffer: &mut Vec<u8>,
+) -> Result<usize, OpenError> {
     let mut given: Vec<Option<&[u8]>> = vec![None; segments.len()];
     for (segment, piece) in pieces {
         if let Some(slot) = (*segment as usize).checked_sub(segments.start).and_then(|i| given.get_mut(i)) {
@@ -102,8 +120,11 @@ fn open_segments(
     let sealer = Sealer::new(job.shape.aead, job.key, job.chunk);
     let mut aad = SegmentAad::new(job.blob, job.chunk, job.shape);
     let room = payload_of(job.shape, segments.start).start..payload_of(job.shape, segments.end - 1).end;
-    let mut payload = vec![0; room.len()];
-    let mut rest = payload.as_mut_slice();
+    if buffer.len() < room.len() {
+        // Not `resize`: what is in it need not be kept, and new memory comes cleared.
+        *buffer = vec![0; room.len()];
+    }
+    let mut rest = &mut buffer[..room.len()];
     for (segment, piece) in segments.zip(given.into_iter().flatten()) {
         let (out, behind) = rest.split_at_mut(payload_of(job.shape, segment).len());
         let number = segment as u32;
@@ -111,7 +132,7 @@ fn open_segments(
             .map_err(|BadTag| OpenError::BadTag { segment: number })?;
         rest = behind;
     }
-    Ok(payload)
+    Ok(room.len())
 }
 
 fn open_piece(

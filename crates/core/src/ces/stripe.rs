@@ -145,13 +145,28 @@ pub fn rebuild(
     wanted: &[u8],
 ) -> Result<Vec<(u8, Vec<u8>)>, TooFew> {
     let bytes = pieces.len() * shape.piece_bytes();
-    let is_usable = |(index, shard): &&(u8, &[u8])| *index < shape.code.n() && shard.len() == bytes;
-    let usable: Vec<(u8, &[u8])> = present.iter().filter(is_usable).copied().collect();
     let mut rebuilt: Vec<(u8, Vec<u8>)> = wanted.iter().map(|index| (*index, vec![0; bytes])).collect();
     let mut rooms: Vec<(u8, &mut [u8])> =
         rebuilt.iter_mut().map(|(i, room)| (*i, room.as_mut_slice())).collect();
-    erasure::reconstruct(shape.code, &usable, &mut rooms)?;
+    rebuild_into(shape, pieces, present, &mut rooms)?;
     Ok(rebuilt)
+}
+
+/// As [`rebuild`], into memory of the caller's: new memory costs more than the arithmetic.
+///
+/// # Panics
+/// If the code has no such `wanted` index, or a room is not exactly `pieces` long.
+pub fn rebuild_into(
+    shape: &Shape,
+    pieces: Range<u8>,
+    present: &[(u8, &[u8])],
+    wanted: &mut [(u8, &mut [u8])],
+) -> Result<(), TooFew> {
+    let bytes = pieces.len() * shape.piece_bytes();
+    assert!(wanted.iter().all(|(_, room)| room.len() == bytes), "rooms for the pieces");
+    let is_usable = |(index, shard): &&(u8, &[u8])| *index < shape.code.n() && shard.len() == bytes;
+    let usable: Vec<(u8, &[u8])> = present.iter().filter(is_usable).copied().collect();
+    erasure::reconstruct(shape.code, &usable, wanted)
 }
 
 /// Compressed if that saves bytes on the drives; a compressed chunk must be read whole, so it has to pay.

@@ -42,6 +42,16 @@ pub(super) fn compress_8(states: &mut States<8>, lanes: &[&[u8]; 8], blocks: usi
     compress(states, lanes, blocks);
 }
 
+/// [`compress`] for 2 lanes.
+pub(super) fn compress_2(states: &mut States<2>, lanes: &[&[u8]; 2], blocks: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx512() {
+        // SAFETY: the CPU has AVX-512 with BW and VL.
+        return unsafe { avx512_2(states, lanes, blocks) };
+    }
+    compress(states, lanes, blocks);
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
@@ -63,6 +73,12 @@ fn avx512_16(states: &mut States<16>, lanes: &[&[u8]; 16], blocks: usize) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn avx512_8(states: &mut States<8>, lanes: &[&[u8]; 8], blocks: usize) {
+    compress(states, lanes, blocks);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn avx512_2(states: &mut States<2>, lanes: &[&[u8]; 2], blocks: usize) {
     compress(states, lanes, blocks);
 }
 

@@ -43,21 +43,18 @@ pub struct Case<'a> {
     pub outs: &'a RefCell<Vec<&'a mut [u8]>>,
 }
 
+/// The coefficients of each wanted shard, one a source: what the code makes of unit vectors.
 #[cfg(feature = "peers")]
-impl Case<'_> {
-    /// The coefficients of each wanted shard, one a source: what the code makes of unit vectors.
-    pub fn rows(&self) -> Result<Vec<Vec<u8>>> {
-        let k = self.sources.len();
-        let unit = |source: usize| (0..k).map(|at| u8::from(at == source)).collect::<Vec<u8>>();
-        let units: Vec<Vec<u8>> = (0..k).map(unit).collect();
-        let present: Vec<(u8, &[u8])> =
-            self.sources.iter().zip(&units).map(|((index, _), unit)| (*index, unit.as_slice())).collect();
-        let mut rows = vec![vec![0; k]; self.wanted.len()];
-        let mut rooms: Vec<(u8, &mut [u8])> =
-            self.wanted.iter().copied().zip(rows.iter_mut().map(Vec::as_mut_slice)).collect();
-        pangea_core::erasure::reconstruct(self.code, &present, &mut rooms)?;
-        Ok(rows)
-    }
+pub fn rows(code: Code, sources: &[(u8, &[u8])], wanted: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let k = sources.len();
+    let units: Vec<Vec<u8>> = (0..k).map(|s| (0..k).map(|at| u8::from(at == s)).collect()).collect();
+    let present: Vec<(u8, &[u8])> =
+        sources.iter().zip(&units).map(|((index, _), unit)| (*index, unit.as_slice())).collect();
+    let mut rows = vec![vec![0; k]; wanted.len()];
+    let mut rooms: Vec<(u8, &mut [u8])> =
+        wanted.iter().copied().zip(rows.iter_mut().map(Vec::as_mut_slice)).collect();
+    pangea_core::erasure::reconstruct(code, &present, &mut rooms)?;
+    Ok(rows)
 }
 
 /// Measures encoding and rebuilding with one code and size.

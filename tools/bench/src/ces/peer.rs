@@ -7,7 +7,7 @@ use reed_solomon_erasure::galois_8::ReedSolomon;
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 use rusty_erasure::{Matrix, coder};
 
-use super::erasure::{Case, Verb};
+use super::erasure::{Case, Verb, rows};
 use super::raw::isa_l::IsaL;
 use super::rounds::Candidate;
 
@@ -31,7 +31,7 @@ fn same_bytes(case: &Case<'_>, stripe: &[&[u8]], who: &str) -> Result<()> {
 
 fn isa_l<'c>(case: &'c Case<'c>, stripe: &[&[u8]], avx2: bool) -> Result<Candidate<'c>> {
     let name = if avx2 { "isa-l-avx2" } else { "isa-l" };
-    let plan = IsaL::new(case.shards.len(), &case.rows()?, avx2)?;
+    let plan = IsaL::new(case.shards.len(), &rows(case.code, &case.sources, &case.wanted)?, avx2)?;
     plan.run(&case.shards, &mut case.outs.borrow_mut())?;
     same_bytes(case, stripe, name)?;
     Ok(Candidate::new(name, move || plan.run(&case.shards, &mut case.outs.borrow_mut())))

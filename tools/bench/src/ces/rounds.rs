@@ -39,6 +39,13 @@ impl<'a> Candidate<'a> {
 }
 
 impl Timed {
+    /// The seconds of several parts together, each so many times, round by round.
+    pub fn sum(name: &str, parts: &[(&Self, f64)]) -> Self {
+        let rounds = parts.iter().map(|(part, _)| part.seconds.len()).min().unwrap_or(0);
+        let round = |round: usize| parts.iter().map(|(part, times)| part.seconds[round] * times).sum();
+        Self { name: name.to_string(), seconds: (0..rounds).map(round).collect() }
+    }
+
     /// GB/s (10^9) of the median round, when a call treats `bytes`.
     pub fn rate(&self, bytes: usize) -> f64 {
         bytes as f64 / median(&self.seconds).unwrap_or(f64::NAN) / 1e9
