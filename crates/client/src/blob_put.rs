@@ -110,7 +110,7 @@ impl Client {
         let mut landed = Landed { manifest: Manifest::new(head), todos: vec![], oldest_epoch: u32::MAX };
         let mut stripes = FuturesOrdered::new();
         let window = (self.inner.options.window_bytes / chunk_bytes as usize).clamp(1, 16);
-        let mut digest = Digesting::start();
+        let mut digest = Digesting::start(self);
         for chunk in 0_u32.. {
             // Earlier stripes make progress while the next chunk is read.
             let next = {
@@ -126,7 +126,7 @@ impl Client {
                 }
             };
             let Some((plain, grant)) = next else { break };
-            digest.feed(self, plain.clone()).await?;
+            digest.feed(plain.clone()).await?;
             stripes.push_back(self.seal_and_put(sealing.clone(), chunk, plain, grant));
             while stripes.len() >= window {
                 landed.absorb(sealing.blob, stripes.next().await)?;

@@ -2,10 +2,11 @@
 //!
 //! One stream is bound by its own chain of steps; sixteen in the lanes of one register cost little more than two. So there is
 //! one *runner* on the CPU pool for up to sixteen streams. It takes them a slice at a time: who comes while it runs joins
-//! with the next slice, who is done is answered at once.
+//! with the next slice, who is done is answered at once. A runner starts when every body that is being received has bytes
+//! waiting, when one of them needs its hash to go on, or a moment after the first came.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::{Buf, Bytes};
 use futures_channel::oneshot;
@@ -19,7 +20,10 @@ const STREAMS_MAX: usize = 16;
 /// Bytes of each stream between two looks at who else is there.
 const SLICE_BYTES: usize = 64 << 10;
 
-/// The streams that have bytes just now.
+/// How long bytes wait for those of other bodies.
+const GATHER_US: u64 = 5_000;
+
+/// The bodies that are being received, and those that have bytes just now.
 #[derive(Default)]
 pub(crate) struct Digests {
     state: Mutex<State>,
@@ -27,10 +31,14 @@ pub(crate) struct Digests {
 
 #[derive(Default)]
 struct State {
+    /// Bodies that are being received.
+    bodies: usize,
     waiting: VecDeque<Feed>,
-    /// Waiting or with a runner.
-    streams: usize,
+    /// With a runner.
+    running: usize,
     runners: usize,
+    /// Whether a timer will look after those who wait.
+    timed: bool,
 }
 
 struct Feed {
@@ -39,23 +47,57 @@ struct Feed {
     done: oneshot::Sender<Md5>,
 }
 
-impl Digests {
-    /// Whether whoever added this has to start a runner.
-    fn push(&self, feed: Feed) -> bool {
-        let mut state = self.state.lock().expect("no code panics while it holds the streams");
-        state.waiting.push_back(feed);
-        state.streams += 1;
-        let wanted = state.runners * STREAMS_MAX < state.streams;
-        state.runners += usize::from(wanted);
+/// What whoever changed something has to start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Start {
+    Runner,
+    Timer,
+    Nothing,
+}
+
+impl State {
+    /// One runner more, if those there are cannot take all that wait.
+    fn runner(&mut self) -> bool {
+        let wanted =
+            !self.waiting.is_empty() && self.runners * STREAMS_MAX < self.running + self.waiting.len();
+        self.runners += usize::from(wanted);
         wanted
+    }
+}
+
+impl Digests {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds the streams")
+    }
+
+    fn push(&self, feed: Feed) -> Start {
+        let mut state = self.lock();
+        state.waiting.push_back(feed);
+        let all_wait = state.running + state.waiting.len() >= state.bodies.min(STREAMS_MAX);
+        if all_wait || state.runners > 0 {
+            return if state.runner() { Start::Runner } else { Start::Nothing };
+        }
+        if std::mem::replace(&mut state.timed, true) { Start::Nothing } else { Start::Timer }
+    }
+
+    /// Somebody cannot go on without its hash: whether a runner must be started.
+    fn demand(&self) -> bool {
+        self.lock().runner()
+    }
+
+    /// The timer rang: likewise.
+    fn rang(&self) -> bool {
+        let mut state = self.lock();
+        state.timed = false;
+        state.runner()
     }
 
     /// Fills up a runner's streams, after `ended` of them ended; `false`: there are none, and it is a runner no more.
     fn refill(&self, streams: &mut Vec<Feed>, ended: usize) -> bool {
-        let mut state = self.state.lock().expect("no code panics while it holds the streams");
-        state.streams -= ended;
+        let mut state = self.lock();
         let room = (STREAMS_MAX - streams.len()).min(state.waiting.len());
         streams.extend(state.waiting.drain(..room));
+        state.running = state.running + room - ended;
         state.runners -= usize::from(streams.is_empty());
         !streams.is_empty()
     }
@@ -85,24 +127,36 @@ impl Digests {
 
 /// The MD5 of one body, fed in order.
 pub(crate) struct Digesting {
+    client: Client,
     pending: Option<oneshot::Receiver<Md5>>,
     idle: Md5,
 }
 
 impl Digesting {
-    pub(crate) fn start() -> Self {
-        Self { pending: None, idle: Md5::new() }
+    pub(crate) fn start(client: &Client) -> Self {
+        client.inner.digests.lock().bodies += 1;
+        Self { client: client.clone(), pending: None, idle: Md5::new() }
     }
 
     /// Hashes the next bytes, beside whatever the caller does next.
-    pub(crate) async fn feed(&mut self, client: &Client, bytes: Bytes) -> Result<(), ClientError> {
+    pub(crate) async fn feed(&mut self, bytes: Bytes) -> Result<(), ClientError> {
         let md5 = self.state().await?;
         let (done, pending) = oneshot::channel();
         self.pending = Some(pending);
-        let inner = client.inner.clone();
-        if inner.digests.push(Feed { md5, bytes, done }) {
-            let digests: Arc<Digests> = inner.digests.clone();
-            inner.parts.runtime.cpu(Box::new(move || digests.run()));
+        match self.client.inner.digests.push(Feed { md5, bytes, done }) {
+            Start::Runner => start_runner(&self.client),
+            Start::Timer => {
+                let client = self.client.clone();
+                let wait = async move {
+                    let inner = &client.inner;
+                    inner.parts.runtime.sleep_until(inner.parts.clock.mono_us() + GATHER_US).await;
+                    if inner.digests.rang() {
+                        start_runner(&client);
+                    }
+                };
+                self.client.inner.parts.runtime.spawn("digest timer", Box::pin(wait));
+            }
+            Start::Nothing => {}
         }
         Ok(())
     }
@@ -113,38 +167,68 @@ impl Digesting {
     }
 
     async fn state(&mut self) -> Result<Md5, ClientError> {
-        match self.pending.take() {
-            None => Ok(std::mem::take(&mut self.idle)),
-            Some(pending) => {
-                pending.await.map_err(|_| ClientError::Unavailable { why: "this node is stopping".into() })
-            }
+        let Some(mut pending) = self.pending.take() else { return Ok(std::mem::take(&mut self.idle)) };
+        if let Ok(Some(md5)) = pending.try_recv() {
+            return Ok(md5);
         }
+        if self.client.inner.digests.demand() {
+            start_runner(&self.client);
+        }
+        pending.await.map_err(|_| ClientError::Unavailable { why: "this node is stopping".into() })
     }
+}
+
+impl Drop for Digesting {
+    fn drop(&mut self) {
+        self.client.inner.digests.lock().bodies -= 1;
+    }
+}
+
+fn start_runner(client: &Client) {
+    let digests = client.inner.digests.clone();
+    client.inner.parts.runtime.cpu(Box::new(move || digests.run()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn feed(digests: &Digests, bytes: Bytes) -> (Start, oneshot::Receiver<Md5>) {
+        let (done, pending) = oneshot::channel();
+        (digests.push(Feed { md5: Md5::new(), bytes, done }), pending)
+    }
+
     #[test]
     fn streams_of_all_lengths_share_runners_and_each_gets_its_own_hash() {
         let digests = Digests::default();
+        digests.lock().bodies = 40;
         let body = |n: usize| Bytes::from(vec![n as u8; n * 7_001]);
-        let mut runners = 0;
-        let pending: Vec<_> = (0..40)
-            .map(|n| {
-                let (done, pending) = oneshot::channel();
-                runners += usize::from(digests.push(Feed { md5: Md5::new(), bytes: body(n), done }));
-                pending
-            })
-            .collect();
-        assert_eq!(runners, 3, "one for sixteen streams");
+        let (starts, pending): (Vec<_>, Vec<_>) = (0..40).map(|n| feed(&digests, body(n))).unzip();
+        let runners = starts.iter().filter(|start| **start == Start::Runner).count();
+        assert_eq!((starts[0], runners), (Start::Timer, 3), "one for sixteen streams");
         (0..runners).for_each(|_| digests.run());
         for (n, mut pending) in pending.into_iter().enumerate() {
             let md5 = pending.try_recv().expect("not dropped").expect("finished");
             assert_eq!(md5.finish(), Md5::hash(&body(n)), "{n}");
         }
-        let state = digests.state.lock().expect("plain data");
-        assert_eq!((state.streams, state.runners, state.waiting.len()), (0, 0, 0));
+        let state = digests.lock();
+        assert_eq!((state.running, state.runners, state.waiting.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_lone_body_waits_for_nobody_and_others_for_each_other_until_one_needs_its_hash() {
+        let digests = Digests::default();
+        digests.lock().bodies = 1;
+        let (start, _alone) = feed(&digests, Bytes::from_static(b"alone"));
+        assert_eq!(start, Start::Runner);
+        digests.run();
+        digests.lock().bodies = 3;
+        let (first, mut a) = feed(&digests, Bytes::from_static(b"a"));
+        let (second, _b) = feed(&digests, Bytes::from_static(b"b"));
+        assert_eq!((first, second), (Start::Timer, Start::Nothing));
+        assert!(digests.demand() && !digests.demand(), "one runner takes both");
+        digests.run();
+        assert_eq!(a.try_recv().expect("kept").expect("hashed").finish(), Md5::hash(b"a"));
+        assert!(!digests.rang(), "nobody waits any more");
     }
 }

@@ -128,8 +128,8 @@ impl Client {
         let audit = audit_keys.seal(id, &record, inner.random());
         let audit: [u8; SEALED_AUDIT_BYTES] = audit.try_into().expect("a sealed audit record has one length");
         let (aead, compress) = (inner.options.aead, self.compress_policy());
-        let mut digest = Digesting::start();
-        digest.feed(self, plain.clone()).await?;
+        let mut digest = Digesting::start(self);
+        digest.feed(plain.clone()).await?;
         let len = plain.len() as u64;
         let job =
             move || seal_item(&SealItem { id, aead, key: &key, compress, audit: &audit, plain: &plain });
