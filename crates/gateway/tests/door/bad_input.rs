@@ -61,6 +61,9 @@ async fn signatures() {
         let answer = rig.ask_raw(ask).await;
         assert_eq!(answer.told(), expected, "{shown} {}", answer.text());
     }
+    let guessed = Signer { region: "US".into(), ..Signer::root() }.sign(get(), rig.address);
+    let told = rig.ask_raw(guessed).await;
+    assert_eq!(told.xml("Region").as_deref(), Some("us-east-1"), "clients that guessed sign again");
     assert_eq!(rig.get("k").await.text(), "v");
     rig.stop().await;
 }
