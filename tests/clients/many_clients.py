@@ -16,8 +16,8 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from harness import ACCESS_KEY, KIB, MIB, SECRET_KEY, Arguments, Server, check, clean_environment, equal, main
-from harness import make_drives, random_bytes, same_bytes, workspace
+from harness import ACCESS_KEY, KIB, MIB, SECRET_KEY, Arguments, Server, check, clean_environment, equal
+from harness import files_below, main, make_drives, random_bytes, refused, same_bytes, workspace
 from proxy import environment, leading_to
 
 DOMAIN = "s3.test"
@@ -342,7 +342,51 @@ def every_client_everywhere(_args):
             print(f"    {client.__name__}: {place.name}: {told}", flush=True)
 
 
-CHECKS = [every_client_everywhere]
+def keys_do_what_was_granted_until_they_are_revoked(_args):
+    """Access keys through the command line, over a restart; no secret in the log of requests or on the drives."""
+    with workspace() as work:
+        log = work / "requests.log"
+        server = Server(make_drives(work, 1), work, ["--request-log", str(log)])
+        try:
+            server.start()
+            root = server.client()
+            root.create_bucket(Bucket="shared")
+            root.put_object(Bucket="shared", Key="in/k", Body=b"x")
+            grants = ("--grant", "read,list:shared/in/", "--grant", "write:shared/out/")
+            made = json.loads(server.operator("key", "create", *grants, "--description", "a test", "--json"))
+            server.stop()
+            server.start()
+            s3 = server.client(retry=False, access_key=made["id"], secret_key=made["secret"])
+            same_bytes(s3.get_object(Bucket="shared", Key="in/k")["Body"].read(), b"x", "a granted read")
+            s3.put_object(Bucket="shared", Key="out/k", Body=b"y")
+            equal([bucket["Name"] for bucket in s3.list_buckets()["Buckets"]], ["shared"], "buckets it sees")
+            for what, request in (
+                ("read", lambda: s3.get_object(Bucket="shared", Key="out/k")),
+                ("write", lambda: s3.put_object(Bucket="shared", Key="in/k", Body=b"z")),
+                ("list", lambda: s3.list_objects_v2(Bucket="shared")),
+                ("delete", lambda: s3.delete_object(Bucket="shared", Key="in/k")),
+                ("bucket", lambda: s3.create_bucket(Bucket="mine")),
+            ):
+                with refused("AccessDenied", 403, what):
+                    request()
+            check(made["id"] in server.operator("key", "list"), "key list")
+            check(made["secret"] not in server.operator("key", "list", "--json"), "key list shows a secret")
+            server.operator("key", "revoke", made["id"])
+            with refused("InvalidAccessKeyId", 403, "a revoked key"):
+                s3.get_object(Bucket="shared", Key="in/k")
+            server.stop()
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            check(any(line["access_key"] == made["id"] and line["operation"] == "PutObject" for line in lines), "log")
+            # A key that is not there any more proved nothing: its name is not taken for who asked.
+            equal([line["access_key"] for line in lines if line["code"] == "InvalidAccessKeyId"], [""], "log of a stranger")
+            for path in (*files_below(server.drives[0]), log, server.log):
+                for secret in (made["secret"], SECRET_KEY):
+                    check(secret.encode() not in path.read_bytes(), f"a secret lies in {path.name}")
+        finally:
+            server.kill()
+
+
+CHECKS = [keys_do_what_was_granted_until_they_are_revoked, every_client_everywhere]
 
 if __name__ == "__main__":
     main(CHECKS, Arguments(__doc__, seconds=400))
