@@ -5,6 +5,7 @@
 //! are reached. `seeds` makes the kept inputs of `seeds/TARGET`; a test holds the committed files to it.
 
 pub mod drive;
+pub mod erasure;
 pub mod log;
 pub mod meta;
 pub mod sealed;

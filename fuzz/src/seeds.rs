@@ -21,7 +21,7 @@ use pangea_store::format::record::{Body, Place, Stamp, encode_head};
 use pangea_store::format::superblock::{Identity, Superblock};
 use pangea_store::port::ChunkTag;
 
-use crate::{drive, log, meta, sealed};
+use crate::{drive, erasure, log, meta, sealed};
 
 /// Requests of a made-up history that are looked through for one of each kind.
 const HISTORY_REQUESTS: usize = 4000;
@@ -57,6 +57,9 @@ pub fn all() -> Vec<Seed> {
     }
     for (name, bytes) in items() {
         add("sealed_item", name, bytes);
+    }
+    for (name, bytes) in erasure::inputs() {
+        add("reconstruct", name, bytes);
     }
     for (name, bytes) in log::inputs() {
         add("meta_log", name, bytes);

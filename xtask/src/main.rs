@@ -7,8 +7,8 @@
 //! | `check` | the one command before a commit |
 //! | `tidy` | the agreements, as tests over text |
 //! | `deny` | which licences, crates and sources may come in |
-//! | `setup` | what the tests need from the machine: Debian packages, a Python venv |
-//! | `proof` | `test`, `clients` and `sim`: everything that runs the product |
+//! | `setup` | what the tests need from the machine: Debian packages, Python venvs, Node.js packages |
+//! | `proof` | `test`, `clients`, `s3-tests` and `sim`: everything that runs the product |
 //! | `fuzz` | the fuzz targets below `fuzz/` |
 //!
 //! Only std, anyhow and serde_json: these commands must be there seconds after a clone.
@@ -37,6 +37,8 @@ cargo xtask COMMAND
   deny                       licences, banned crates and sources of all dependencies
   test [--fast]              every test, with what it needs installed; --fast: without real clients, fewer seeds
   clients [NAME ...]         only the tests with real clients, or the named ones (kill, heal, ...)
+  s3-tests --suite DIR [--record]
+                             a checkout of ceph/s3-tests against a server; compares with tests/s3/results.txt, or writes it
   sim --seeds N [--seed S] [--soak]
                              the simulator (release build); arguments are handed on
   fuzz [--seconds N] [TARGET ...]
@@ -75,6 +77,7 @@ fn run(args: &[String]) -> Result<bool> {
         "deny" => flags(rest, &[]).and_then(|_| deny::run()),
         "test" => proof::test(flags(rest, &["--fast"])?.contains(&"--fast")),
         "clients" => proof::clients(rest),
+        "s3-tests" => proof::s3_tests(rest),
         "sim" => proof::sim(rest),
         "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {

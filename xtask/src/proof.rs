@@ -25,10 +25,11 @@ type Client = (&'static str, &'static [&'static str], Duration);
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [Client; 7] = [
+const CLIENTS: [Client; 8] = [
     ("golden.py", &[], MINUTE.saturating_mul(5)),
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
+    ("many_clients.py", &[], MINUTE.saturating_mul(7)),
     ("race.py", &[], MINUTE.saturating_mul(3)),
     ("kill.py", &["--kills", "8", "--seconds", "280"], MINUTE.saturating_mul(5)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),
@@ -52,6 +53,7 @@ pub fn test(fast: bool) -> Result<bool> {
 
 const PACKAGES: &str = "install Debian packages";
 const VENV: &str = "install Python packages";
+const NODE: &str = "install Node.js packages";
 const BUILD: &str = "build the pangea binary";
 
 /// What the machine has for the client tests.
@@ -60,19 +62,30 @@ struct Ready {
     blocked_by: Option<&'static str>,
     /// The interpreter of the venv, when there is one.
     python: Option<PathBuf>,
+    /// Where the Node.js packages are, when they are.
+    node: Option<PathBuf>,
 }
 
 impl Ready {
     /// Installs what is missing.
     fn make(steps: &mut Steps) -> Self {
-        let mut ready = Self { blocked_by: None, python: None };
+        let mut ready = Self { blocked_by: None, python: None, node: None };
         if !steps.run(PACKAGES, setup::debian_packages) {
             ready.blocked_by = Some(PACKAGES);
         }
         let venv = steps.run(VENV, || {
-            ready.python = Some(setup::python()?);
+            for venv in setup::CLIENT_VENVS.into_iter().rev() {
+                ready.python = Some(setup::python(venv)?);
+            }
             Ok(())
         });
+        let node = steps.run(NODE, || {
+            ready.node = Some(setup::node()?);
+            Ok(())
+        });
+        if !node {
+            ready.blocked_by = Some(NODE);
+        }
         if !venv {
             ready.blocked_by = Some(VENV);
         }
@@ -110,12 +123,36 @@ fn run_clients(steps: &mut Steps, mut ready: Ready, clients: &[Client]) -> Resul
                     .env("PANGEA_BIN", &binary)
                     .env("PYTHONDONTWRITEBYTECODE", "1")
                     .env("PYTHONUNBUFFERED", "1");
+                if let Some(node) = &ready.node {
+                    command.env("PANGEA_TEST_NODE", node);
+                }
                 steps.run(script, || call(&mut command, limit));
             }
             (by, _) => steps.blocked(script, by.unwrap_or(VENV)),
         }
     }
     Ok(())
+}
+
+/// `cargo xtask s3-tests --suite DIR [--record]`: a checkout of ceph/s3-tests against a server of its own.
+pub fn s3_tests(arguments: &[String]) -> Result<bool> {
+    let mut steps = Steps::default();
+    let mut python = None;
+    let ready = steps.run(VENV, || {
+        python = Some(setup::python(setup::SUITE_VENV)?);
+        Ok(())
+    }) && steps.run(BUILD, || call(cargo().args(["build", "-p", "pangea-cli"]), BUILD_LIMIT));
+    match python.filter(|_| ready) {
+        Some(python) => {
+            // It runs where we were called: the suite may be named from there.
+            let mut command = Command::new(python);
+            command.arg(root().join("tests/s3/run.py")).args(arguments);
+            command.env("PANGEA_BIN", target_dir()?.join("debug/pangea")).env("PYTHONDONTWRITEBYTECODE", "1");
+            steps.run("ceph/s3-tests", || call(&mut command, BUILD_LIMIT));
+        }
+        None => steps.blocked("ceph/s3-tests", VENV),
+    }
+    Ok(steps.finish())
 }
 
 const SIM: [&str; 8] = ["run", "--release", "--quiet", "-p", "pangea-sim", "--bin", "pangea-sim", "--"];
@@ -138,7 +175,7 @@ mod tests {
         let mut there: Vec<String> = fs::read_dir(&dir)
             .expect("the scripts are committed")
             .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".py") && name != "harness.py")
+            .filter(|name| name.ends_with(".py") && !["harness.py", "proxy.py"].contains(&name.as_str()))
             .collect();
         there.sort();
         let mut run: Vec<&str> = CLIENTS.iter().map(|client| client.0).collect();

@@ -14,7 +14,6 @@ use crate::project;
 use crate::steps::{call, exists, read};
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
-const REQUIREMENTS: &str = "tests/clients/requirements.txt";
 
 /// A Debian package the tests need, and the file that shows that it is there.
 struct Package {
@@ -23,10 +22,37 @@ struct Package {
 }
 
 /// Grows with the clients the tests use.
-const PACKAGES: [Package; 2] = [
+const PACKAGES: [Package; 7] = [
     Package { name: "python3-venv", shows: "/usr/lib/python3*/ensurepip" },
     Package { name: "awscli", shows: "/usr/bin/aws" },
+    Package { name: "s3cmd", shows: "/usr/bin/s3cmd" },
+    Package { name: "rclone", shows: "/usr/bin/rclone" },
+    Package { name: "restic", shows: "/usr/bin/restic" },
+    Package { name: "nodejs", shows: "/usr/bin/node" },
+    Package { name: "npm", shows: "/usr/bin/npm" },
 ];
+
+/// Python environments of the client tests: clients that pin one library differently cannot share one. The first is the
+/// scripts' own; they find the others beside it.
+pub const CLIENT_VENVS: [Venv; 3] = [
+    Venv { name: "test-env", requirements: "tests/clients/requirements.txt" },
+    Venv { name: "test-env-aws1", requirements: "tests/clients/requirements-aws1.txt" },
+    Venv { name: "test-env-s3fs", requirements: "tests/clients/requirements-s3fs.txt" },
+];
+
+/// The environment that runs ceph/s3-tests.
+pub const SUITE_VENV: Venv = Venv { name: "test-env-s3", requirements: "tests/s3/requirements.txt" };
+
+/// What Node.js packages the client tests need, and where they go below the build directory.
+const NODE_LISTS: [&str; 2] = ["tests/clients/package.json", "tests/clients/package-lock.json"];
+const NODE_DIR: &str = "test-node";
+
+/// A Python environment below the build directory.
+#[derive(Clone, Copy)]
+pub struct Venv {
+    name: &'static str,
+    requirements: &'static str,
+}
 
 /// Installs the Debian packages that are missing; on other systems their files must be there already.
 pub fn debian_packages() -> Result<()> {
@@ -85,10 +111,10 @@ fn is_there(package: &Package) -> bool {
     }
 }
 
-/// The Python of a venv that has exactly what the requirements name; made anew when they change.
-pub fn python() -> Result<PathBuf> {
-    let wanted = project::read(REQUIREMENTS)?;
-    let dir = project::target_dir()?.join("test-env");
+/// The Python of a venv that has exactly what its requirements name; made anew when they change.
+pub fn python(venv: Venv) -> Result<PathBuf> {
+    let wanted = project::read(venv.requirements)?;
+    let dir = project::target_dir()?.join(venv.name);
     let (python, stamp) = (dir.join("bin/python"), dir.join("installed.txt"));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) && python.exists() {
         println!("{} is up to date", dir.display());
@@ -97,11 +123,32 @@ pub fn python() -> Result<PathBuf> {
     // The system's own Python, not one that some version switcher puts first.
     let system = if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
     call(Command::new(system).args(["-m", "venv", "--clear"]).arg(&dir), INSTALL_LIMIT)?;
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r", REQUIREMENTS];
-    call(Command::new(&python).current_dir(project::root()).args(pip), INSTALL_LIMIT)?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"];
+    let mut pip_install = Command::new(&python);
+    pip_install.current_dir(project::root()).args(pip).arg(venv.requirements);
+    call(&mut pip_install, INSTALL_LIMIT)?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(python)
+}
+
+/// A directory with the Node.js packages, exactly those of the lock; made anew when that changes.
+pub fn node() -> Result<PathBuf> {
+    let dir = project::target_dir()?.join(NODE_DIR);
+    let wanted = NODE_LISTS.iter().map(|list| project::read(list)).collect::<Result<Vec<_>>>()?;
+    let stamp = dir.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted.concat()) {
+        println!("{} is up to date", dir.display());
+        return Ok(dir);
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    for (list, text) in NODE_LISTS.iter().zip(&wanted) {
+        let name = Path::new(list).file_name().expect("a file's path");
+        fs::write(dir.join(name), text).with_context(|| format!("cannot write below {}", dir.display()))?;
+    }
+    let quiet = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    call(Command::new("npm").current_dir(&dir).args(quiet), INSTALL_LIMIT)?;
+    fs::write(&stamp, wanted.concat()).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(dir)
 }
 
 #[cfg(test)]
@@ -123,9 +170,11 @@ mod tests {
 
     #[test]
     fn the_requirements_pin_every_version() {
-        let text = project::read(REQUIREMENTS).expect("the list is committed");
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let loose: Vec<&str> = lines.filter(|line| !line.contains("==")).collect();
-        assert!(loose.is_empty(), "not pinned: {loose:?}");
+        for venv in CLIENT_VENVS.into_iter().chain([SUITE_VENV]) {
+            let text = project::read(venv.requirements).expect("the list is committed");
+            let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let loose: Vec<&str> = lines.filter(|line| !line.contains("==")).collect();
+            assert!(loose.is_empty(), "not pinned in {}: {loose:?}", venv.requirements);
+        }
     }
 }

@@ -112,7 +112,8 @@ impl Kernel {
         // Clearing lists for 255 shards takes longer than decoding a small chunk of a usual code.
         match usize::from(code.n()).max(wanted.len()) {
             0..=16 => self.reconstruct_within::<16>(code, present, wanted),
-            17..=64 => self.reconstruct_within::<64>(code, present, wanted),
+            17..=32 => self.reconstruct_within::<32>(code, present, wanted),
+            33..=96 => self.reconstruct_within::<96>(code, present, wanted),
             _ => self.reconstruct_within::<SHARDS_MAX>(code, present, wanted),
         }
     }

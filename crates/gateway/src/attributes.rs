@@ -83,7 +83,7 @@ impl Taken {
 fn without_aws_chunked(encoding: &str) -> Option<String> {
     let kept: Vec<&str> =
         encoding.split(',').map(str::trim).filter(|one| !one.is_empty() && *one != "aws-chunked").collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 fn http_date(date: &Timestamp) -> String {
@@ -320,7 +320,7 @@ mod tests {
             ("aws-chunked", None),
             ("", None),
             ("gzip", Some("gzip")),
-            ("aws-chunked,gzip , br", Some("gzip,br")),
+            ("aws-chunked,gzip , br", Some("gzip, br")),
         ] {
             assert_eq!(without_aws_chunked(encoding).as_deref(), expected, "{encoding}");
         }

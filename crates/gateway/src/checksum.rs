@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use hyper::HeaderMap;
+use hyper::header::HeaderName;
 use pangea_client::{Accept, Body, BodyError, Received};
 use pangea_core::meta::PartRow;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
@@ -231,6 +232,13 @@ impl Digests {
             ));
         }
         Ok(digests)
+    }
+
+    /// Reads Content-MD5 only: the other headers are about something else than this document.
+    pub(crate) fn of_document(headers: &HeaderMap) -> S3Result<Self> {
+        let md5 = headers.get("content-md5");
+        let only = md5.map(|value| (HeaderName::from_static("content-md5"), value.clone()));
+        Self::of_headers(&only.into_iter().collect())
     }
 
     /// Whether the body is protected by none of them.

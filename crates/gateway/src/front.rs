@@ -38,6 +38,7 @@ use crate::outlet::{Ending, Journal, Outlet};
 use crate::rate::KeyRates;
 use crate::scope::{CURRENT, Scope};
 use crate::screen::{Plan, screen};
+use crate::signed::BUCKET_REGION;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What 503 tells clients to wait, in seconds.
@@ -272,7 +273,10 @@ fn write_refusal(refusal: S3Error, asked: &Asked, scope: &Scope, ending: &mut En
     let code = refusal.code().as_str();
     let headers = refusal.headers().cloned().unwrap_or_default();
     let message = refusal.message().unwrap_or_else(|| advice(code));
-    let xml = document(code, message, false, &asked.resource, &scope.id);
+    let mut xml = document(code, message, false, &asked.resource, &scope.id);
+    if let Some(region) = headers.get(BUCKET_REGION).and_then(|region| region.to_str().ok()) {
+        xml = xml.replace("</Error>", &format!("<Region>{region}</Region></Error>"));
+    }
     ending.code = Some(code.to_owned());
     write(status, headers, xml)
 }

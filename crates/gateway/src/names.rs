@@ -21,7 +21,7 @@ pub(crate) fn is_bucket_name(name: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
         && edge(bytes.first())
         && edge(bytes.last())
-        && !name.contains("..")
+        && !["..", ".-", "-."].iter().any(|pair| name.contains(pair))
         && name.parse::<Ipv4Addr>().is_err()
         && !PREFIXES_RESERVED.iter().any(|prefix| name.starts_with(prefix))
         && !SUFFIXES_RESERVED.iter().any(|suffix| name.ends_with(suffix))
@@ -96,6 +96,8 @@ mod tests {
             "Abc",
             "1.2.3.4",
             "a..b",
+            "a-.b",
+            "a.-b",
             "-ab",
             "ab-",
             ".ab",

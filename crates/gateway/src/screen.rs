@@ -89,6 +89,12 @@ pub(crate) fn screen(
     if head.headers.get(TRANSFER_ENCODING).is_some_and(|te| !te.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(s3_error!(NotImplemented, "The only Transfer-Encoding that is taken is chunked."));
     }
+    if head.headers.get("x-amz-copy-source").is_some_and(hyper::header::HeaderValue::is_empty) {
+        return Err(s3_error!(
+            InvalidArgument,
+            "x-amz-copy-source has the form BUCKET/KEY, percent-encoded."
+        ));
+    }
     path(&head.uri)?;
     let query = query(&head.uri);
     inspect(&head.headers, &query, region)?;
@@ -246,7 +252,7 @@ fn body(
         }
     };
     if !is_data {
-        return document(head, chunking, length, has("delete"));
+        return document(head, chunking, length, (has("delete"), has("uploadId")));
     }
     let is_copy = head.headers.contains_key("x-amz-copy-source");
     if chunking.is_none() && length.is_none() && !is_copy {
@@ -272,7 +278,7 @@ fn document(
     head: &request::Parts,
     chunking: Option<Chunking>,
     length: Option<u64>,
-    is_delete: bool,
+    (is_delete, is_completion): (bool, bool),
 ) -> S3Result<Plan> {
     if chunking.is_some() {
         return Err(s3_error!(
@@ -283,7 +289,12 @@ fn document(
     if length.is_some_and(|length| length > DOCUMENT_BYTES_MAX) {
         return Err(s3_error!(MalformedXML, "The document is larger than {DOCUMENT_BYTES_MAX} bytes."));
     }
-    let digests = Digests::of_headers(&head.headers)?;
+    // The checksum of a completion is the finished object's, and checked in its verb.
+    let digests = if is_completion {
+        Digests::of_document(&head.headers)?
+    } else {
+        Digests::of_headers(&head.headers)?
+    };
     if head.method == Method::POST && is_delete && digests.is_empty() {
         return Err(s3_error!(
             InvalidRequest,

@@ -4,13 +4,15 @@
 //! the scope's region and service, `x-amz-*` headers that are not signed, presigned lifetimes.
 
 use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::error::coded;
 
 /// The one algorithm.
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Says where we are; an error document repeats it as its Region.
+pub(crate) const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 const EXPIRES_S_MAX: u64 = 7 * 24 * 3600;
 
 /// How `x-amz-content-sha256` says that the body is protected.
@@ -85,7 +87,8 @@ fn in_header(value: &[u8], headers: &HeaderMap, region: &str) -> S3Result<()> {
     if signature.len() != 64 || !signature.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(malformed("The Signature in Authorization is not 64 hex digits."));
     }
-    scope(credential, region).map_err(|what| coded(S3ErrorCode::AuthorizationHeaderMalformed, what))?;
+    scope(credential, region)
+        .map_err(|what| in_region(coded(S3ErrorCode::AuthorizationHeaderMalformed, what), region))?;
     if !headers.contains_key("x-amz-date") {
         return Err(s3_error!(AccessDenied, "A signed request needs an x-amz-date header."));
     }
@@ -157,6 +160,14 @@ pub(crate) fn scope(credential: &str, region: &str) -> Result<(), String> {
         return Err(format!("The region '{given}' is wrong; expecting '{region}'."));
     }
     Ok(())
+}
+
+/// A refusal that tells where we are: clients that guessed the region sign again.
+fn in_region(mut refusal: S3Error, region: &str) -> S3Error {
+    if let Ok(value) = HeaderValue::try_from(region) {
+        refusal.set_headers(HeaderMap::from_iter([(BUCKET_REGION, value)]));
+    }
+    refusal
 }
 
 /// `host` and every `x-amz-*` header must be under the signature.

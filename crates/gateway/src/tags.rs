@@ -19,7 +19,7 @@ const VALUE_CHARS_MAX: usize = 256;
 /// What tags may hold beside letters, digits and white space.
 const MARKS: &str = "+-=._:/@";
 
-/// Checked tags, in the order in which they were given.
+/// Checked tags, by key.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Tags(Vec<(String, String)>);
 
@@ -102,7 +102,10 @@ impl Tags {
                 return Err(s3_error!(InvalidTag, "The tag '{key}' is there twice."));
             }
         }
-        Ok(self)
+        // One order, whatever was sent: the same tags are the same text.
+        let mut sorted = self.0;
+        sorted.sort_unstable();
+        Ok(Self(sorted))
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
         let cases = [
             ("", ""),
             ("a=1&b=2", "a=1&b=2"),
-            ("b=2&a=", "b=2&a="),
+            ("b=2&a=", "a=&b=2"),
             ("a", "a="),
             ("a=x+y%20z", "a=x%20y%20z"),
             ("%C3%BC=%2F%3D", "%C3%BC=%2F%3D"),
@@ -150,7 +153,7 @@ mod tests {
         assert_eq!(told(&long), format!("{long}="));
         assert_eq!(told(&format!("a={}", "v".repeat(257))), "InvalidTag");
         assert_eq!(told(&eleven.join("&")), "InvalidTag");
-        assert_eq!(told(&eleven[1..].join("&")), eleven[1..].join("&"));
+        assert_eq!(told(&eleven[..10].join("&")), eleven[..10].join("&"));
     }
 
     #[test]

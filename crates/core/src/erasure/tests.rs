@@ -222,7 +222,11 @@ fn every_kernel_gives_the_portable_bytes_for_every_number_of_rows() {
 #[test]
 fn every_kernel_gives_the_portable_bytes_for_long_unaligned_shards() {
     let code = Code::new(10, 4).expect("valid");
-    for (bytes, offset) in [(32_768, 0), (65_537, 1), (131_071, 31), (300_001, 64)] {
+    let long = [(32_768, 0), (65_537, 1), (131_071, 31), (300_001, 64)];
+    // Miri would take an hour.
+    for (bytes, offset) in
+        long.map(|(bytes, offset)| if cfg!(miri) { (bytes / 64, offset) } else { (bytes, offset) })
+    {
         every_kernel_agrees(code, &reference(code, bytes, bytes as u64), offset);
     }
 }

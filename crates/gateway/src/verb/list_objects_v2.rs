@@ -28,7 +28,7 @@ pub(crate) async fn run(
         prefix,
         delimiter: delimiter.unwrap_or_default(),
     };
-    let after = match input.continuation_token.as_deref() {
+    let after = match input.continuation_token.as_deref().filter(|token| !token.is_empty()) {
         Some(token) => Some(token::open(&gate.token_key, listing, token)?),
         None => start.map(Into::into),
     };

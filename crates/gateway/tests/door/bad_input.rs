@@ -61,6 +61,9 @@ async fn signatures() {
         let answer = rig.ask_raw(ask).await;
         assert_eq!(answer.told(), expected, "{shown} {}", answer.text());
     }
+    let guessed = Signer { region: "US".into(), ..Signer::root() }.sign(get(), rig.address);
+    let told = rig.ask_raw(guessed).await;
+    assert_eq!(told.xml("Region").as_deref(), Some("us-east-1"), "clients that guessed sign again");
     assert_eq!(rig.get("k").await.text(), "v");
     rig.stop().await;
 }
@@ -313,4 +316,41 @@ async fn shutdown_finishes_what_runs() {
     assert_eq!(read(&mut running, false).await.told(), "200");
     stopping.await.expect("no panic");
     drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_asks_too_often_waits_and_others_do_not() {
+    let rig = Rig::with(Options { key_requests_per_second: 2, ..Options::default() }).await;
+    let mut told = vec![];
+    for _ in 0..6 {
+        let answer = rig.get("none").await;
+        assert_eq!(answer.status == 503, answer.get("retry-after") == Some("1"), "{}", answer.text());
+        told.push(answer.told());
+    }
+    assert_eq!(told.iter().filter(|told| *told == "503 SlowDown").count(), 2, "{told:?}");
+    assert_eq!(rig.ask_as("read:bucket", Ask::new("GET", "/bucket/none")).await.told(), "404 NoSuchKey");
+    let stranger = Signer::with(ACCESS_KEY, "wrong").sign(Ask::new("GET", "/bucket/none"), rig.address);
+    assert_eq!(rig.ask_raw(stranger).await.told(), "403 SignatureDoesNotMatch", "strangers use up no tokens");
+    let until = Instant::now() + Duration::from_secs(10);
+    while rig.get("none").await.status == 503 {
+        assert!(Instant::now() < until, "it never recovers");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_cannot_take_all_connections() {
+    let rig = Rig::with(Options { connections_per_address_max: 2, ..Options::default() }).await;
+    let first = TcpStream::connect(rig.address).await.expect("the gateway listens");
+    let second = TcpStream::connect(rig.address).await.expect("the gateway listens");
+    let until = Instant::now() + Duration::from_secs(10);
+    while rig.get("k").await.status != 503 {
+        assert!(Instant::now() < until, "a third connection of one address is taken");
+    }
+    drop((first, second));
+    while rig.get("k").await.status != 404 {
+        assert!(Instant::now() < until, "it never recovers");
+    }
+    rig.stop().await;
 }

@@ -219,7 +219,7 @@ async fn a_form_uploads_what_its_policy_allows() {
 }
 
 /// Forms that must be refused, with the answer.
-fn bad_forms() -> Vec<(Ask, &'static str)> {
+pub(crate) fn bad_forms() -> Vec<(Ask, &'static str)> {
     [badly_signed(), badly_written()].concat()
 }
 

@@ -170,7 +170,8 @@ fn canonical_query(query: &str) -> String {
         .filter(|pair| !pair.is_empty())
         .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
         .collect();
-    pairs.sort();
+    // By name first: `=` sorts behind some characters of names.
+    pairs.sort_by(|a, b| a.split_once('=').cmp(&b.split_once('=')));
     pairs.join("&")
 }
 

@@ -214,3 +214,34 @@ async fn unsigned_chunks_with_a_trailer() {
     assert_eq!(rig.ask_raw(chunked).await.told(), "200", "no Content-Length at all, as SDKs do over https");
     rig.stop().await;
 }
+
+/// The checksum beside a completion is the object's, not the document's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_states_the_checksum_of_the_whole() {
+    let rig = Rig::new().await;
+    for (kind, stated, expected) in [
+        ("FULL_OBJECT", "NhCmhg==", "200"),
+        ("FULL_OBJECT", "AAAAAA==", "400 BadDigest"),
+        ("COMPOSITE", "FKTmaw==-1", "200"),
+        ("COMPOSITE", "AAAAAA==-1", "400 BadDigest"),
+    ] {
+        let start = Ask::new("POST", "/bucket/sum?uploads")
+            .header("x-amz-checksum-algorithm", "CRC32")
+            .header("x-amz-checksum-type", kind)
+            .body(b"");
+        let upload = rig.ask(start).await.xml("UploadId").expect("started");
+        let part = Ask::new("PUT", &format!("/bucket/sum?partNumber=1&uploadId={upload}"));
+        let etag = rig.ask(part.body(b"hello")).await.get("etag").expect("a part").to_owned();
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>\
+             <ChecksumCRC32>NhCmhg==</ChecksumCRC32></Part></CompleteMultipartUpload>"
+        );
+        let done = Ask::new("POST", &format!("/bucket/sum?uploadId={upload}"))
+            .header("x-amz-checksum-crc32", stated)
+            .header("x-amz-checksum-type", kind)
+            .body(list.as_bytes());
+        let done = rig.ask(done).await;
+        assert_eq!(done.told(), expected, "{kind} {stated} {}", done.text());
+    }
+    rig.stop().await;
+}
