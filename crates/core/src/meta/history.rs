@@ -6,10 +6,7 @@
 
 mod packs;
 
-use super::command::{
-    Command, Condition, NewBlob, NewVersion, PartRef, Request,
-    VersionSelector,
-};
+use super::command::{Command, Condition, NewBlob, NewVersion, PartRef, Request, VersionSelector};
 use super::memory::MemoryTables;
 use super::read;
 use super::row::{
