@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use pangea_core::audit::{AuditRecord, Owner, SEALED_AUDIT_BYTES};
-use pangea_core::ces::item::{SealItem, open_item, seal_item};
+use pangea_core::ces::item::{ITEM_OVERHEAD_BYTES, SealItem, open_item, seal_item};
 use pangea_core::ces::{CompressPolicy, OpenError};
+use pangea_core::chunker;
 use pangea_core::id::{BlobId, ChunkId};
 use pangea_core::keys::{DataKey, WrappedKey};
 use pangea_core::manifest::Manifest;
@@ -56,22 +57,23 @@ impl Client {
         source: &mut Source,
     ) -> Result<Option<Small>, ClientError> {
         let options = &self.inner.options;
-        let packed = options.inline_bytes_max + 1..=options.pack_bytes_max;
+        let code = self.inner.code(bucket.code);
+        let item_bytes_max = chunker::chunk_bytes_max(code) as usize - ITEM_OVERHEAD_BYTES;
+        let packed = options.inline_bytes_max + 1..=options.pack_bytes_max.min(item_bytes_max);
         let expected = source.expected().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
         if expected.is_some_and(|len| !packed.contains(&len)) || packed.is_empty() {
             return Ok(None);
         }
-        // The plaintext, the sealed item, and its share of the pack's stripe.
-        let code = self.inner.code(bucket.code);
-        let (k, n) = (usize::from(code.k()), usize::from(code.n()));
-        let bytes = expected.unwrap_or(options.pack_bytes_max);
-        let grant = self.inner.budget.take(bytes * (3 * k + n) / k).await;
-        let plain = source.fill(options.pack_bytes_max + 1).await?;
+        // Read first: a slow sender holds these few bytes, and no grant that others wait for.
+        let plain = source.fill(packed.end() + 1).await?;
         if !packed.contains(&plain.len()) {
             source.unread(plain);
             return Ok(None);
         }
         source.check_end()?;
+        // The plaintext, the sealed item, and its share of the pack's stripe.
+        let (k, n) = (usize::from(code.k()), usize::from(code.n()));
+        let grant = self.inner.budget.take(plain.len() * (3 * k + n) / k).await;
         Ok(Some(Small { plain, grant }))
     }
 
