@@ -181,6 +181,27 @@ def single_objects(place, bucket, seed):
     equal(place.run("cat", f"{bucket}/dir/to-move"), b"moved", "what was moved")
 
 
+def objects_of_others_are_checked(args):
+    """Parts without a checksum of the whole: their tag is the MD5 of MD5s, which is compared all the same."""
+    with place() as p:
+        p.run("mb", "x/others")
+        client = p.server.client(request_checksum_calculation="when_required")
+        data = random_bytes(random.Random(args.seed), 12 * MIB + 5)
+        upload = client.create_multipart_upload(Bucket="others", Key="k")["UploadId"]
+        parts = []
+        for number, at in enumerate(range(0, len(data), 5 * MIB), 1):
+            name = {"Bucket": "others", "Key": "k", "UploadId": upload, "PartNumber": number}
+            parts.append({"PartNumber": number, "ETag": client.upload_part(Body=data[at : at + 5 * MIB], **name)["ETag"]})
+        done = {"MultipartUpload": {"Parts": parts}, "UploadId": upload}
+        client.complete_multipart_upload(Bucket="others", Key="k", **done)
+        check("checksums" not in p.json("stat", "x/others/k")[0], "the object has a checksum of the whole")
+        p.run("cp", "x/others/k", "back/")
+        same_bytes((p.work / "back/k").read_bytes(), data, "an object in parts of another client")
+        equal(p.deeds("sync", "x/others", "back", "--checksum"), [], "equal by checksum")
+        (p.work / "back/k").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        equal(p.deeds("sync", "x/others", "back", "--checksum"), [("download", "k")], "differs by checksum")
+
+
 def versions(args):
     with place() as p:
         p.run("mb", "--with-versioning", "x/kept")
@@ -380,6 +401,7 @@ if __name__ == "__main__":
     main(
         [
             every_verb_in_every_place,
+            objects_of_others_are_checked,
             versions,
             sync_both_ways,
             goes_on_after_a_kill,

@@ -22,6 +22,8 @@ pub enum Algorithm {
     Sha256,
     /// The entity tag of an object that was stored in one request, in hexadecimal.
     Md5,
+    /// The entity tag of an object that was uploaded in parts of this many bytes: the MD5 of their MD5s and their number.
+    Md5OfParts(u64),
 }
 
 impl Algorithm {
@@ -38,6 +40,7 @@ impl Algorithm {
             Self::Sha1 => "sha1",
             Self::Sha256 => "sha256",
             Self::Md5 => "md5",
+            Self::Md5OfParts(_) => "md5 of parts",
         }
     }
 }
@@ -58,6 +61,45 @@ enum State {
     Crc(Algorithm, crc_fast::Digest),
     Sha(Context),
     Md5(Box<Md5>),
+    Parts(Box<Parts>),
+}
+
+/// The MD5 of MD5s under way.
+struct Parts {
+    part_bytes: u64,
+    /// Bytes of the part under way.
+    filled: u64,
+    part: Md5,
+    whole: Md5,
+    count: u64,
+}
+
+impl Parts {
+    fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = usize::try_from(self.part_bytes - self.filled).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.part.update(now);
+            self.filled += now.len() as u64;
+            if self.filled == self.part_bytes {
+                self.end_part();
+            }
+            bytes = later;
+        }
+    }
+
+    fn end_part(&mut self) {
+        self.whole.update(std::mem::take(&mut self.part).finalize());
+        self.count += 1;
+        self.filled = 0;
+    }
+
+    fn finish(mut self) -> String {
+        if self.filled > 0 {
+            self.end_part();
+        }
+        format!("{}-{}", hex(&self.whole.finalize()), self.count)
+    }
 }
 
 impl Sum {
@@ -70,6 +112,13 @@ impl Sum {
             Algorithm::Sha1 => State::Sha(Context::new(&SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => State::Sha(Context::new(&SHA256)),
             Algorithm::Md5 => State::Md5(Box::default()),
+            Algorithm::Md5OfParts(part_bytes) => State::Parts(Box::new(Parts {
+                part_bytes: part_bytes.max(1),
+                filled: 0,
+                part: Md5::new(),
+                whole: Md5::new(),
+                count: 0,
+            })),
         })
     }
 
@@ -79,6 +128,7 @@ impl Sum {
             State::Crc(_, digest) => digest.update(bytes),
             State::Sha(context) => context.update(bytes),
             State::Md5(digest) => digest.update(bytes),
+            State::Parts(parts) => parts.update(bytes),
         }
     }
 
@@ -92,6 +142,7 @@ impl Sum {
             State::Crc(_, digest) => STANDARD.encode_to_string(&digest.finalize().to_be_bytes()[4..]),
             State::Sha(context) => STANDARD.encode_to_string(context.finish().as_ref()),
             State::Md5(digest) => hex(&digest.finalize()),
+            State::Parts(parts) => parts.finish(),
         }
     }
 
@@ -135,6 +186,13 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
+/// The number of parts in an entity tag that can be the MD5 of MD5s.
+pub(crate) fn parts_of_tag(tag: &str) -> Option<u64> {
+    let (sum, count) = tag.split_once('-')?;
+    is_md5(sum).then_some(())?;
+    count.parse().ok()
+}
+
 /// Whether an entity tag can be the MD5 of the bytes.
 pub(crate) fn is_md5(tag: &str) -> bool {
     unhex(tag).is_some()
@@ -172,6 +230,13 @@ mod tests {
         let expected = format!("{}-1", Sum::of(Algorithm::Md5, &unhex(&tag).expect("hexadecimal")));
         assert_eq!(tag_of_parts([tag.as_str()].into_iter()), Some(expected));
         assert_eq!(tag_of_parts(["opaque"].into_iter()), None);
+        let tags: Vec<String> =
+            ["1234", "5678", "9"].map(|part| Sum::of(Algorithm::Md5, part.as_bytes())).into();
+        let whole = tag_of_parts(tags.iter().map(String::as_str)).expect("MD5s");
+        let mut sum = Sum::new(Algorithm::Md5OfParts(4));
+        ["12", "345678", "9"].iter().for_each(|bytes| sum.update(bytes.as_bytes()));
+        assert_eq!(sum.finish(), whole);
+        assert_eq!((parts_of_tag(&whole), parts_of_tag(&tag), parts_of_tag("x-3")), (Some(3), None, None));
         assert!(is_md5(&tag) && !is_md5("abc-2"));
     }
 }

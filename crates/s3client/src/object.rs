@@ -5,7 +5,7 @@ use hyper::Method;
 
 use crate::body::Meter;
 use crate::call::{Answer, Ask, Client};
-use crate::checksum::{Algorithm, Proof, Sum, is_md5};
+use crate::checksum::{Algorithm, Proof, Sum, is_md5, parts_of_tag};
 use crate::endpoint::encode;
 use crate::error::S3Error;
 use crate::moment::Moment;
@@ -51,6 +51,8 @@ pub struct Head {
     pub attributes: Attributes,
     /// Checksums of the whole object's bytes, the cheapest first; MD5 last.
     pub proofs: Vec<Proof>,
+    /// Whether its entity tag is not made of its bytes, because it is encrypted under a key that is not the endpoint's own.
+    pub is_sealed: bool,
 }
 
 /// One entry of a list of removals.
@@ -109,6 +111,7 @@ impl Head {
         Ok(Self {
             size: size.ok_or_else(|| S3Error::garbled("the size of an object"))?,
             proofs: proofs(answer, &etag),
+            is_sealed: is_sealed(answer),
             etag,
             modified: answer.header("last-modified").and_then(Moment::from_http),
             version: text("x-amz-version-id").filter(|version| version != "null"),
@@ -122,6 +125,11 @@ impl Head {
     }
 }
 
+fn is_sealed(answer: &Answer) -> bool {
+    answer.headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+        || answer.header("x-amz-server-side-encryption").is_some_and(|how| how.starts_with("aws:kms"))
+}
+
 fn proofs(answer: &Answer, etag: &str) -> Vec<Proof> {
     let mut found = Vec::new();
     let of_parts = answer.header("x-amz-checksum-type") == Some("COMPOSITE");
@@ -132,10 +140,7 @@ fn proofs(answer: &Answer, etag: &str) -> Vec<Proof> {
             found.push(Proof { algorithm, value: value.to_owned() });
         }
     }
-    // Under other keys than the server's own an entity tag is not the MD5 of the bytes.
-    let foreign = answer.headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
-        || answer.header("x-amz-server-side-encryption").is_some_and(|how| how.starts_with("aws:kms"));
-    if is_md5(etag) && !foreign {
+    if is_md5(etag) && !is_sealed(answer) {
         found.push(Proof { algorithm: Algorithm::Md5, value: etag.to_ascii_lowercase() });
     }
     found
@@ -147,6 +152,33 @@ impl Client {
         let ask = Ask::new(Method::HEAD, Some(bucket), Some(key)).maybe_query("versionId", version);
         let ask = ask.header("x-amz-checksum-mode", "ENABLED");
         Head::read(&self.send(&ask).await?)
+    }
+
+    /// The same, with something to compare its bytes with if there is any: of an object that was uploaded in parts and has
+    /// no checksum of the whole, its tag, when one more question shows that its parts are equally long.
+    pub async fn head_with_proof(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Head, S3Error> {
+        let mut head = self.head(bucket, key, version).await?;
+        let Some(count) = parts_of_tag(&head.etag).filter(|_| head.proofs.is_empty() && !head.is_sealed)
+        else {
+            return Ok(head);
+        };
+        let ask = Ask::new(Method::HEAD, Some(bucket), Some(key)).maybe_query("versionId", version);
+        // Not every endpoint knows parts of objects.
+        let Ok(first) = self.send(&ask.query("partNumber", "1")).await else { return Ok(head) };
+        let same = first.header("etag").unwrap_or_default().trim_matches('"') == head.etag;
+        let part_bytes = first.header("content-length").and_then(|bytes| bytes.parse::<u64>().ok());
+        if let Some(part_bytes) =
+            part_bytes.filter(|bytes| same && *bytes > 0 && head.size.div_ceil(*bytes) == count)
+        {
+            let (algorithm, value) = (Algorithm::Md5OfParts(part_bytes), head.etag.clone());
+            head.proofs.push(Proof { algorithm, value });
+        }
+        Ok(head)
     }
 
     /// A whole object of at most `bytes_max` bytes, checked against what the endpoint says of it.
@@ -219,17 +251,19 @@ impl Client {
         Ok(answer.header("etag").unwrap_or_default().trim_matches('"').to_owned())
     }
 
-    /// Copies within the endpoint, with the metadata, or with other `attributes`.
+    /// Copies within the endpoint, with the metadata, or with other `attributes`; only the object with the tag that is named.
     pub async fn copy(
         &self,
         from: (&str, &str, Option<&str>),
+        from_etag: Option<&str>,
         to: (&str, &str),
         attributes: Option<&Attributes>,
         guard: &Guard,
     ) -> Result<(), S3Error> {
         let ask =
             Ask::new(Method::PUT, Some(to.0), Some(to.1)).header("x-amz-copy-source", copy_source(from));
-        let mut ask = guard.onto(ask);
+        let quoted = from_etag.map(|etag| format!("\"{etag}\""));
+        let mut ask = guard.onto(ask.maybe_header("x-amz-copy-source-if-match", quoted.as_deref()));
         if let Some(attributes) = attributes {
             ask = attributes.onto(ask.header("x-amz-metadata-directive", "REPLACE"));
         }
@@ -238,8 +272,8 @@ impl Client {
     }
 
     /// Removes an object, or one version of it.
-    pub async fn delete(&self, bucket: &str, removal: &Removal) -> Result<(), S3Error> {
-        let ask = Ask::new(Method::DELETE, Some(bucket), Some(&removal.key));
+    pub async fn delete(&self, bucket: &str, removal: &Removal, guard: &Guard) -> Result<(), S3Error> {
+        let ask = guard.onto(Ask::new(Method::DELETE, Some(bucket), Some(&removal.key)));
         self.send(&ask.maybe_query("versionId", removal.version.as_deref())).await.map(drop)
     }
 

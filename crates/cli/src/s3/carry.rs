@@ -1,10 +1,10 @@
 //! Carrying: what moves one object or file, whatever lies at either end, and many of them at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pangea_s3client::{Attributes, Guard, Listed, Moment, Removal};
+use pangea_s3client::{Attributes, Client, Guard, Listed, Moment, Removal, S3Error};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -192,37 +192,79 @@ fn report(carrier: &Carrier, job: &Job, bytes: Option<u64>) {
 
 /// Moves one thing; its bytes.
 pub(crate) async fn carry(carrier: &Arc<Carrier>, job: &Job) -> Result<u64, Failure> {
-    let bytes = match (&job.source, &job.target) {
-        (Source::File(path), Target::Object(to)) => upload::file(carrier, path, to).await?,
-        (Source::Stdin, Target::Object(to)) => upload::stdin(carrier, to).await?,
+    if !carrier.moves {
+        return copy(carrier, job).await;
+    }
+    // Only what was copied may be removed: the source as it is now.
+    match &job.source {
+        Source::Stdin => copy(carrier, job).await,
+        Source::File(path) => {
+            let seen = |path: &Path| {
+                let state = std::fs::metadata(path).and_then(|meta| Ok((meta.len(), meta.modified()?)));
+                state.map_err(|error| of_file(path, &error))
+            };
+            let before = seen(path)?;
+            let bytes = copy(carrier, job).await?;
+            if seen(path)? != before {
+                let what = format!("{}: it was changed while it was moved", path.display());
+                return Err(Failure::new(what, "it was copied and is kept: move it again", 1));
+            }
+            std::fs::remove_file(path).map_err(|error| of_file(path, &error))?;
+            Ok(bytes)
+        }
+        Source::Object { name, version, listed } => {
+            let failed = |error: S3Error| advice::of(&error, &name.place.alias, &name.shown());
+            let (client, bucket) = (&name.place.client, &name.bucket);
+            let listed = match listed {
+                Some(listed) => listed.clone(),
+                None => listed_by(client, bucket, &name.key, version.as_deref()).await.map_err(failed)?,
+            };
+            let etag = Some(listed.etag.clone()).filter(|etag| !etag.is_empty() && version.is_none());
+            let (name_of, version_of) = (name.clone(), version.clone());
+            let source = Source::Object { name: name_of, version: version_of, listed: Some(listed) };
+            let bytes = copy(carrier, &Job { source, ..job.clone() }).await?;
+            let removal = Removal { key: name.key.clone(), version: version.clone() };
+            client.delete(bucket, &removal, &Guard { absent: false, etag }).await.map_err(failed)?;
+            Ok(bytes)
+        }
+    }
+}
+
+async fn listed_by(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    version: Option<&str>,
+) -> Result<Listed, S3Error> {
+    let head = client.head(bucket, key, version).await?;
+    Ok(Listed {
+        key: key.to_owned(),
+        size: head.size,
+        modified: head.modified,
+        etag: head.etag,
+        class: String::new(),
+        version: head.version,
+        latest: version.is_none(),
+        marker: false,
+    })
+}
+
+async fn copy(carrier: &Arc<Carrier>, job: &Job) -> Result<u64, Failure> {
+    match (&job.source, &job.target) {
+        (Source::File(path), Target::Object(to)) => upload::file(carrier, path, to).await,
+        (Source::Stdin, Target::Object(to)) => upload::stdin(carrier, to).await,
         (Source::Object { name, version, listed }, Target::File(path)) => {
-            download::file(carrier, name, version.as_deref(), listed.as_ref(), path).await?
+            download::file(carrier, name, version.as_deref(), listed.as_ref(), path).await
         }
         (Source::Object { name, version, .. }, Target::Stdout) => {
-            download::stdout(carrier, name, version.as_deref(), None).await?
+            download::stdout(carrier, name, version.as_deref(), None).await
         }
         (Source::Object { name, version, listed }, Target::Object(to)) => {
-            relay::copy(carrier, name, version.as_deref(), listed.as_ref(), to).await?
+            relay::copy(carrier, name, version.as_deref(), listed.as_ref(), to).await
         }
         _ => {
             let advice = "one of them is an object; use cp, mv or cat of this machine between files";
-            return Err(Failure::new("both names are local", advice, 2));
-        }
-    };
-    if carrier.moves {
-        remove(&job.source).await?;
-    }
-    Ok(bytes)
-}
-
-async fn remove(source: &Source) -> Result<(), Failure> {
-    match source {
-        Source::Stdin => Ok(()),
-        Source::File(path) => std::fs::remove_file(path).map_err(|error| of_file(path, &error)),
-        Source::Object { name, version, .. } => {
-            let removal = Removal { key: name.key.clone(), version: version.clone() };
-            let removed = name.place.client.delete(&name.bucket, &removal).await;
-            removed.map_err(|error| advice::of(&error, &name.place.alias, &name.shown()))
+            Err(Failure::new("both names are local", advice, 2))
         }
     }
 }

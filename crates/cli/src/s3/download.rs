@@ -94,7 +94,7 @@ async fn fetch(
             head
         }
         None => {
-            let head = client.head(&name.bucket, &name.key, version).await;
+            let head = client.head_with_proof(&name.bucket, &name.key, version).await;
             let head = head.map_err(|error| failed(name, &error))?;
             in_parts(carrier, name, version, &head, unfinished, path).await?;
             head
@@ -240,7 +240,7 @@ pub(crate) async fn stdout(
     version: Option<&str>,
     range: Option<(u64, u64)>,
 ) -> Result<u64, Failure> {
-    let head = name.place.client.head(&name.bucket, &name.key, version).await;
+    let head = name.place.client.head_with_proof(&name.bucket, &name.key, version).await;
     let head = head.map_err(|error| failed(name, &error))?;
     let (start, length) = range.unwrap_or((0, head.size));
     let guard = Guard { absent: false, etag: Some(head.etag.clone()).filter(|etag| !etag.is_empty()) };

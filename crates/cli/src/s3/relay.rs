@@ -36,15 +36,18 @@ pub(crate) async fn copy(
     let known = listed.map(|listed| listed.size).filter(|size| *size <= COPY_BYTES_MAX);
     let replaces = carrier.replaces_attributes();
     if let (true, false, Some(size)) = (same_endpoint, replaces, known) {
-        at_once(carrier, from, version, to, None).await?;
+        let etag = listed.map(|listed| listed.etag.as_str());
+        at_once(carrier, (from, version, etag), to, None).await?;
         return Ok(size);
     }
-    let head = from.place.client.head(&from.bucket, &from.key, version).await;
+    let head = from.place.client.head_with_proof(&from.bucket, &from.key, version).await;
     let head = head.map_err(|error| failed(from, &error))?;
     let attributes = merged(carrier, &head);
     let size = head.size;
     match (same_endpoint, size <= COPY_BYTES_MAX) {
-        (true, true) => at_once(carrier, from, version, to, replaces.then_some(&attributes)).await?,
+        (true, true) => {
+            at_once(carrier, (from, version, Some(&head.etag)), to, replaces.then_some(&attributes)).await?
+        }
         (true, false) => Relay::new(carrier, from, version, to, head, attributes).in_parts(true).await?,
         (false, _) => Relay::new(carrier, from, version, to, head, attributes).through().await?,
     }
@@ -53,16 +56,17 @@ pub(crate) async fn copy(
 
 async fn at_once(
     carrier: &Carrier,
-    from: &Remote,
-    version: Option<&str>,
+    (from, version, etag): (&Remote, Option<&str>, Option<&str>),
     to: &Remote,
     attributes: Option<&Attributes>,
 ) -> Result<(), Failure> {
+    let etag = etag.filter(|etag| !etag.is_empty());
     let _lane = carrier.lanes.enter(0).await;
     let source = (from.bucket.as_str(), from.key.as_str(), version);
-    let copied = to.place.client.copy(source, (&to.bucket, &to.key), attributes, &carrier.guard).await;
+    let copied = to.place.client.copy(source, etag, (&to.bucket, &to.key), attributes, &carrier.guard).await;
     copied.map_err(|error| match error.code() {
         Some("NoSuchKey" | "NoSuchVersion") => failed(from, &error),
+        Some("PreconditionFailed") if !carrier.guard.absent => failed(from, &error),
         _ => failed(to, &error),
     })
 }

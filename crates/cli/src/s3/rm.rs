@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pangea_s3client::Removal;
+use pangea_s3client::{Guard, Removal};
 use tokio::task::JoinSet;
 
 use crate::Failure;
@@ -133,7 +133,7 @@ async fn remove_one(ground: &Ground, name: &Remote, args: &RmArgs) -> Result<(),
     }
     let removal = Removal { key: name.key.clone(), version: args.version_id.clone() };
     if !args.dry_run {
-        name.place.client.delete(&name.bucket, &removal).await.map_err(failed)?;
+        name.place.client.delete(&name.bucket, &removal, &Guard::default()).await.map_err(failed)?;
     }
     let (source, version, dry_run) = (name.shown(), args.version_id.as_deref(), args.dry_run);
     ground.reporter.deed(&Deed {

@@ -199,7 +199,7 @@ async fn differs(sides: &Sides, one: &Entry, other: &Entry) -> Result<bool, Fail
 
 async fn head(of: &Remote, object: &Listed) -> Result<Head, Failure> {
     let name = of.with_key(object.key.clone());
-    let head = name.place.client.head(&name.bucket, &name.key, None).await;
+    let head = name.place.client.head_with_proof(&name.bucket, &name.key, None).await;
     head.map_err(|error| advice::of(&error, &name.place.alias, &name.shown()))
 }
 

@@ -320,6 +320,7 @@ fn what_is_known_of_an_object() {
             class: None,
         },
         proofs: vec![Proof { algorithm: Algorithm::Crc64Nvme, value: "rosUhgp5mIg=".into() }],
+        is_sealed: false,
     };
     let known = stat::of_object("x/b/k".into(), head);
     expect![[r#"
