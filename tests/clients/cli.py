@@ -257,6 +257,8 @@ def sync_both_ways(args):
         wanted = [("download", "new"), ("remove", "4k1")]
         equal(p.deeds("sync", "x/sync/t", "back", "--delete", "--exclude", "*.log"), wanted, "--delete on the way back")
         check((p.work / "back/mine.log").exists(), "--delete removed what was excluded")
+        p.run("sync", "x/sync/mistyped", "back", "--delete", code=1, says=["would be emptied"])
+        check((p.work / "back/d/new").exists(), "an empty source emptied the target")
         equal(len(p.deeds("sync", "x/sync/t", "x/sync/u")), count, "between prefixes")
         equal(p.deeds("sync", "x/sync/t", "x/sync/u"), [], "nothing to do between prefixes")
 
@@ -314,6 +316,30 @@ def goes_on_after_a_kill(args):
         same_bytes(read_object(client, "killed", "given-up"), other, "an upload begun anew")
 
 
+def a_restart_of_the_server_is_waited_for(args):
+    with place() as p:
+        p.run("mb", "x/waits")
+        data = random_bytes(random.Random(args.seed), 240 * MIB)
+        (p.work / "large").write_bytes(data)
+        slow = ["-P", "2", "--part-size", "5MiB"]
+        state = p.work / "back.pangea-part.state"
+        client = p.server.client()
+        begun = lambda: bool(client.list_multipart_uploads(Bucket="waits").get("Uploads"))
+        noted = lambda: state.exists() and state.read_bytes().count(b"\n") >= 3
+        for happens, words in ((begun, ("large", "x/waits/k")), (noted, ("x/waits/k", "back"))):
+            process = subprocess.Popen(**p.command("cp", *words, *slow), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                wait_until(happens, "the copy has begun", process)
+                p.server.kill()
+                p.server.start()
+                error = process.communicate(timeout=COMMAND_SECONDS)[1].decode()
+            finally:
+                process.kill()
+                process.wait()
+            equal(process.returncode, 0, f"a copy through a restart: {error}")
+        same_bytes((p.work / "back").read_bytes(), data, "what went through two restarts")
+
+
 def kill_when(p, happens, what, *words):
     process = subprocess.Popen(**p.command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -330,7 +356,8 @@ def bad_input_is_told(args):
         (p.work / "dir").mkdir()
         p.run("mb", "x/bad")
         client = p.server.client()
-        for key in ("../escape", "a//b", "good"):
+        client.put_object(Bucket="bad", Key="marker/", Body=b"")
+        for key in ("../escape", "a//b", "good", "named/"):
             client.put_object(Bucket="bad", Key=key, Body=b"bytes")
         for code, words, says in (
             (1, ("cp", "file", "x/absent/k"), ["NoSuchBucket", "pangea mb x/absent"]),
@@ -340,7 +367,8 @@ def bad_input_is_told(args):
             (1, ("cp", "absent", "x/bad/"), ["absent"]),
             (1, ("cp", "dir", "x/bad/"), ["add -r"]),
             (1, ("cp", "-r", "x/bad/absent", "out"), ["nothing below"]),
-            (1, ("cp", "-r", "x/bad", "out"), ["cannot be a path", "../escape"]),
+            (1, ("cp", "-r", "x/bad", "out"), ["cannot be a path", "../escape", "named/"]),
+            (1, ("cp", "-r", "x/bad/absent/", "out"), ["nothing below"]),
             (1, ("cat", "--range", "9-", "x/bad/good"), ["5 bytes"]),
             (USAGE, ("cp", "file", "dir"), ["both local"]),
             (USAGE, ("cp", "file", "file", "x/bad/k"), ["x/bad/k/"]),
@@ -405,6 +433,7 @@ if __name__ == "__main__":
             versions,
             sync_both_ways,
             goes_on_after_a_kill,
+            a_restart_of_the_server_is_waited_for,
             bad_input_is_told,
             a_server_of_ones_own_needs_no_setting_up,
             an_unknown_certificate_is_refused,

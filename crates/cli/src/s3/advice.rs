@@ -69,10 +69,10 @@ fn refused(code: &str, status: u16, alias: &str, name: &str) -> (String, u8) {
             ("it is busy: try again later, or with a lower --parallel".into(), FAILED)
         }
         _ if status == 403 => (format!("the access key of `{alias}` may not do this to {name}"), NOT_ALLOWED),
+        _ if status == 501 || status == 405 => ("this endpoint cannot do it".into(), FAILED),
         _ if status >= 500 => {
             ("the endpoint has trouble: look at its log, and run the same command again".into(), FAILED)
         }
-        _ if status == 501 || status == 405 => ("this endpoint cannot do it".into(), FAILED),
         _ => ("change the command; nothing was done".into(), FAILED),
     }
 }

@@ -249,7 +249,21 @@ async fn listed_by(
     })
 }
 
+/// With --if-none-match, what would be refused at the end is refused at the start; and endpoints that know no conditional
+/// writes are asked at least once.
+async fn refuse_if_there(carrier: &Carrier, to: &Remote) -> Result<(), Failure> {
+    if carrier.guard.absent && to.place.client.head(&to.bucket, &to.key, None).await.is_ok() {
+        let (code, message) = ("PreconditionFailed".to_owned(), "the object is there".to_owned());
+        let error = S3Error::Refused { status: 412, code, message, request_id: String::new(), region: None };
+        return Err(advice::of(&error, &to.place.alias, &to.shown()));
+    }
+    Ok(())
+}
+
 async fn copy(carrier: &Arc<Carrier>, job: &Job) -> Result<u64, Failure> {
+    if let Target::Object(to) = &job.target {
+        refuse_if_there(carrier, to).await?;
+    }
     match (&job.source, &job.target) {
         (Source::File(path), Target::Object(to)) => upload::file(carrier, path, to).await,
         (Source::Stdin, Target::Object(to)) => upload::stdin(carrier, to).await,

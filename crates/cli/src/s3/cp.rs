@@ -53,7 +53,7 @@ fn takes_in(to: &Name, word: &str) -> bool {
 fn refuse_itself(from: &Name, to: &Name, word: &str, target: &str, recursive: bool) -> Result<(), Failure> {
     match (from, to) {
         (Name::Local(_) | Name::Stdio, Name::Local(_) | Name::Stdio) => {
-            let advice = "one of them is ALIAS/BUCKET/KEY; between files, this machine's own cp, mv and cat are for it";
+            let advice = "one of them is ALIAS/BUCKET/KEY, with an alias of `pangea alias list`; between files use this machine's cp";
             Err(Failure::new(format!("`{word}` and `{target}` are both local"), advice, 2))
         }
         (Name::Remote(_), Name::Stdio) if recursive => {
@@ -195,8 +195,16 @@ fn own_name(from: &Name) -> String {
 
 /// What moves an entry to its place below the target; nothing for what stands for a directory.
 pub(crate) fn job(from: Option<&Remote>, to: &Name, rel: &str, entry: Entry) -> Result<Option<Job>, Failure> {
+    // The place itself, where somebody keeps an object to stand for it.
+    if rel.is_empty() {
+        return Ok(None);
+    }
     let target = match to {
         Name::Local(top) => {
+            if rel.ends_with('/') && entry.size > 0 {
+                let what = format!("the key `{rel}` cannot be a path: it ends with / and has content");
+                return Err(Failure::new(what, "copy it by itself to a name of your choice", 1));
+            }
             if rel.ends_with('/') {
                 return Ok(None);
             }

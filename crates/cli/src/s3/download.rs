@@ -96,6 +96,9 @@ async fn fetch(
         None => {
             let head = client.head_with_proof(&name.bucket, &name.key, version).await;
             let head = head.map_err(|error| failed(name, &error))?;
+            if listed.is_none() {
+                carrier.reporter.expect(head.size);
+            }
             in_parts(carrier, name, version, &head, unfinished, path).await?;
             head
         }

@@ -44,6 +44,9 @@ pub(crate) async fn copy(
     let head = head.map_err(|error| failed(from, &error))?;
     let attributes = merged(carrier, &head);
     let size = head.size;
+    if listed.is_none() && !same_endpoint {
+        carrier.reporter.expect(size);
+    }
     match (same_endpoint, size <= COPY_BYTES_MAX) {
         (true, true) => {
             at_once(carrier, (from, version, Some(&head.etag)), to, replaces.then_some(&attributes)).await?

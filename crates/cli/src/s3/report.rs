@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,6 +15,7 @@ use crate::s3::words::Common;
 use crate::status::bytes;
 
 const REDRAW_A_SECOND: u8 = 10;
+const TICK: Duration = Duration::from_millis(200);
 const STYLE: &str = "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 
 /// See the module.
@@ -22,6 +23,8 @@ pub(crate) struct Reporter {
     json: bool,
     quiet: bool,
     bar: Option<ProgressBar>,
+    /// The bar is shown when there is something to move, and not before.
+    shown: Once,
     started: Instant,
     done: AtomicU64,
     bytes: AtomicU64,
@@ -69,6 +72,7 @@ impl Reporter {
             json: common.json,
             quiet: common.quiet,
             bar: (!common.json && !common.quiet && std::io::stderr().is_terminal()).then(bar),
+            shown: Once::new(),
             started: Instant::now(),
             done: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -138,6 +142,10 @@ impl Reporter {
     pub(crate) fn expect(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc_length(bytes);
+            self.shown.call_once(|| {
+                bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAW_A_SECOND));
+                bar.enable_steady_tick(TICK);
+            });
         }
     }
 
@@ -186,10 +194,9 @@ pub(crate) fn summary(done: u64, moved: u64, failed: u64, seconds: f64) -> Strin
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(REDRAW_A_SECOND));
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
     let style = ProgressStyle::with_template(STYLE);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 

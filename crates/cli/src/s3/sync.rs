@@ -108,6 +108,15 @@ async fn compare(
     let room = Arc::new(Semaphore::new(COMPARISONS_MAX));
     let mut surplus = Vec::new();
     let (mut left, mut right) = (next(&mut source, filter).await?, next(&mut target, filter).await?);
+    // A prefix with nothing below it is as good as one that was mistyped.
+    if wants_surplus && sides.from.is_some() && left.is_none() && right.is_some() {
+        let advice = "is its name right? `pangea rm -r` or rm empties a target on purpose";
+        return Err(Failure::new(
+            "the source has nothing: with --delete the target would be emptied",
+            advice,
+            1,
+        ));
+    }
     while left.is_some() || right.is_some() {
         while let Some(ended) = comparing.try_join_next() {
             push(carrier, &mut jobs, ended).await;

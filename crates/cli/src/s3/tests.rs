@@ -355,6 +355,7 @@ fn errors_say_what_to_do_next() {
         refused(403, "SignatureDoesNotMatch"),
         refused(412, "PreconditionFailed"),
         refused(500, "InternalError"),
+        refused(501, "NotImplemented"),
         S3Error::Unreachable { endpoint: endpoint(), why: "Connection refused".into() },
         S3Error::Tls { endpoint: endpoint(), why: "invalid peer certificate: UnknownIssuer".into() },
         S3Error::Corrupt { check: "md5".into(), wanted: "a".into(), got: "b".into() },
@@ -376,6 +377,8 @@ fn errors_say_what_to_do_next() {
           help: it is there already, or was changed meanwhile; nothing was overwritten [1]
         error: x/b/k: InternalError (500): Words. [request ID]
           help: the endpoint has trouble: look at its log, and run the same command again [1]
+        error: x/b/k: NotImplemented (501): Words. [request ID]
+          help: this endpoint cannot do it [1]
         error: x/b/k: http://h:1 cannot be reached: Connection refused
           help: is it running, and is the address of `x` right? `pangea alias list` shows it [7]
         error: x/b/k: http://h:1: TLS: invalid peer certificate: UnknownIssuer

@@ -87,7 +87,6 @@ async fn in_parts(
     attributes: &Attributes,
     cut: Cut,
 ) -> Result<(), Failure> {
-    refuse_if_there(carrier, to).await?;
     let absolute = fs::canonicalize(path).map_err(|error| of_file(path, &error))?;
     let url = to.place.client.options().endpoint.url();
     let identity = format!("{url}\n{}\n{}\n{}", to.bucket, to.key, absolute.display());
@@ -125,16 +124,6 @@ async fn in_parts(
         }
         (finished, _) => finished,
     }
-}
-
-/// With --if-none-match, what would be refused at the end is refused at the start.
-async fn refuse_if_there(carrier: &Carrier, to: &Remote) -> Result<(), Failure> {
-    if carrier.guard.absent && to.place.client.head(&to.bucket, &to.key, None).await.is_ok() {
-        let (code, message) = ("PreconditionFailed".to_owned(), "the object is there".to_owned());
-        let error = S3Error::Refused { status: 412, code, message, request_id: String::new(), region: None };
-        return Err(failed(to, &error));
-    }
-    Ok(())
 }
 
 /// Goes on with the upload that is remembered, or begins one. With it, the parts that the endpoint has.
@@ -277,7 +266,6 @@ pub(crate) async fn stdin(carrier: &Arc<Carrier>, to: &Remote) -> Result<u64, Fa
         let put = client.put(&to.bucket, &to.key, first, &attributes, &carrier.guard, meter).await;
         return put.map(|_| size).map_err(|error| failed(to, &error));
     }
-    refuse_if_there(carrier, to).await?;
     let (upload, checked) = begin_new(carrier, to, &attributes).await?;
     let under = Under { carrier: carrier.clone(), to: to.clone(), upload, checked };
     let sent = async {
@@ -291,6 +279,7 @@ pub(crate) async fn stdin(carrier: &Arc<Carrier>, to: &Remote) -> Result<u64, Fa
             }
             let piece = Piece { number, offset, length: body.len() };
             offset += body.len() as u64;
+            carrier.reporter.expect(body.len() as u64);
             running.spawn(under.clone().send(lane, piece, body, None));
             lane = carrier.lanes.enter(part_bytes).await;
             while let Some(ended) = running.try_join_next() {

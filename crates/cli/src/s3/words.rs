@@ -288,7 +288,8 @@ pub(crate) struct CpArgs {
     /// Everything below the sources.
     #[arg(long, short)]
     pub(crate) recursive: bool,
-    /// Never overwrite: an object that is there is an error, decided by the endpoint itself.
+    /// Never overwrite: an object that is there is an error. Endpoints with conditional writes decide it themselves, against
+    /// all racers; others are only asked before.
     #[arg(long)]
     pub(crate) if_none_match: bool,
     /// One version of the source.
