@@ -31,6 +31,18 @@ impl Algorithm {
     pub(crate) const WITH_HEADER: [Self; 5] =
         [Self::Crc64Nvme, Self::Crc32c, Self::Crc32, Self::Sha256, Self::Sha1];
 
+    /// Whether a header's value can be one of this algorithm at all: base64 of as many bytes as it has.
+    pub(crate) fn can_be(self, value: &str) -> bool {
+        let bytes = match self {
+            Self::Crc64Nvme => 8,
+            Self::Crc32c | Self::Crc32 => 4,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Md5 | Self::Md5OfParts(_) => return false,
+        };
+        STANDARD.decode_to_vec(value).is_ok_and(|value| value.len() == bytes)
+    }
+
     /// As people read it.
     pub fn name(self) -> &'static str {
         match self {
@@ -213,6 +225,12 @@ mod tests {
             (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
         ] {
             assert_eq!(Sum::of(algorithm, b"123456789"), value, "{}", algorithm.name());
+            assert_eq!(algorithm.can_be(value), algorithm != Algorithm::Md5);
+            assert!(
+                !algorithm.can_be("AAAA")
+                    && !algorithm.can_be(&format!("{value}-2"))
+                    && !algorithm.can_be("?")
+            );
         }
     }
 

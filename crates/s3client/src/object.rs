@@ -136,7 +136,7 @@ fn proofs(answer: &Answer, etag: &str) -> Vec<Proof> {
     for algorithm in Algorithm::WITH_HEADER {
         let value = answer.header(&format!("x-amz-checksum-{}", algorithm.name()));
         // A checksum of checksums of parts has their number behind a dash and says nothing of the whole.
-        if let Some(value) = value.filter(|value| !of_parts && !value.contains('-')) {
+        if let Some(value) = value.filter(|value| !of_parts && algorithm.can_be(value)) {
             found.push(Proof { algorithm, value: value.to_owned() });
         }
     }
