@@ -29,10 +29,10 @@ pub(crate) enum Verb {
     #[command(after_help = NAMES)]
     Ls(LsArgs),
     /// Copy files and objects; in parallel, and on from where an interrupted copy ended.
-    #[command(after_help = NAMES)]
+    #[command(after_help = NAMES, override_usage = "pangea cp [OPTIONS] SOURCE... TARGET")]
     Cp(CpArgs),
     /// Copy, and remove each source once its copy is there.
-    #[command(after_help = NAMES)]
+    #[command(after_help = NAMES, override_usage = "pangea mv [OPTIONS] SOURCE... TARGET")]
     Mv(CpArgs),
     /// Make a target's content equal to a source's, copying what differs.
     #[command(after_help = NAMES)]
@@ -283,7 +283,7 @@ pub(crate) struct LsArgs {
 pub(crate) struct CpArgs {
     /// What is copied, and where to. A target that ends with / (or is a directory or a bucket) takes sources in under
     /// their own names; with -r, a source that ends with / gives its content only.
-    #[arg(value_name = "SOURCE... TARGET", required = true, num_args = 2..)]
+    #[arg(value_names = ["SOURCE", "TARGET"], required = true, num_args = 2..)]
     pub(crate) names: Vec<String>,
     /// Everything below the sources.
     #[arg(long, short)]
