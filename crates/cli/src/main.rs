@@ -28,6 +28,11 @@ use pangea_node::control::ControlError;
 
 use crate::args::{Args, Command};
 
+/// Buffers of shards and chunks are above the size from which the system's allocator asks the kernel for fresh pages every
+/// time; their faults took half of a GET's CPU time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What ends a command early.
 pub(crate) struct Failure {
     what: String,

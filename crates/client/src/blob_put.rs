@@ -1,4 +1,4 @@
-//! Writing a blob: a body becomes sealed stripes, with MD5 and sealing on the CPU pool and a bounded window in flight.
+//! Writing a blob: a body becomes sealed stripes, with sealing on the CPU pool, MD5 beside it, and a bounded window in flight.
 //!
 //! Every attempt draws a fresh blob id and a fresh data key, and seals each chunk number once; a retry is a new attempt.
 //! So no nonce is ever used twice under one key.
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use md5::{Digest, Md5};
 use pangea_core::audit::{AuditRecord, Owner};
 use pangea_core::ces::{SealChunk, seal_chunk};
 use pangea_core::chunk::Code;
@@ -16,10 +15,12 @@ use pangea_core::chunker::{self, TooLong};
 use pangea_core::id::{BlobId, ChunkId};
 use pangea_core::keys::{DataKey, KeyRef, WrappedKey, seal_small};
 use pangea_core::manifest::{BlobHead, ChunkEntry, Manifest};
+use pangea_core::md5::Md5;
 use pangea_core::meta::{BlobBody, BucketRow, NewBlob, TodoRow};
 
 use crate::budget::Grant;
 use crate::client::Client;
+use crate::digest::Digesting;
 use crate::door::{Body, ClientError, Received};
 use crate::flight::InFlight;
 use crate::keyring::{Sealed, blob_aad};
@@ -73,7 +74,7 @@ impl Client {
     }
 
     async fn inline_blob(&self, plan: &BlobPlan<'_>, bytes: &[u8]) -> Result<Written, ClientError> {
-        let received = Received { len: bytes.len() as u64, md5: Md5::digest(bytes).into() };
+        let received = Received { len: bytes.len() as u64, md5: Md5::hash(bytes) };
         if bytes.is_empty() {
             return Ok(Written { blob: None, received, flight: vec![] });
         }
@@ -109,7 +110,7 @@ impl Client {
         let mut landed = Landed { manifest: Manifest::new(head), todos: vec![], oldest_epoch: u32::MAX };
         let mut stripes = FuturesOrdered::new();
         let window = (self.inner.options.window_bytes / chunk_bytes as usize).clamp(1, 16);
-        let mut digest = Digesting::start();
+        let mut digest = Digesting::start(self);
         for chunk in 0_u32.. {
             // Earlier stripes make progress while the next chunk is read.
             let next = {
@@ -125,7 +126,7 @@ impl Client {
                 }
             };
             let Some((plain, grant)) = next else { break };
-            digest.feed(self, plain.clone()).await?;
+            digest.feed(plain.clone()).await?;
             stripes.push_back(self.seal_and_put(sealing.clone(), chunk, plain, grant));
             while stripes.len() >= window {
                 landed.absorb(sealing.blob, stripes.next().await)?;
@@ -288,42 +289,6 @@ impl Landed {
         self.manifest.push(entry).map_err(|e| ClientError::Damaged { what: format!("manifest: {e:?}") })?;
         self.todos.extend(todo.map(|todo| (id, todo)));
         Ok(())
-    }
-}
-
-/// The MD5 of a stream: one chunk after the other on the CPU pool, beside the sealing of the same chunk.
-struct Digesting {
-    pending: Option<futures_channel::oneshot::Receiver<Md5>>,
-    idle: Option<Md5>,
-}
-
-impl Digesting {
-    fn start() -> Self {
-        Self { pending: None, idle: Some(Md5::new()) }
-    }
-
-    async fn feed(&mut self, client: &Client, plain: Bytes) -> Result<(), ClientError> {
-        let mut digest = self.state().await?;
-        let (sender, receiver) = futures_channel::oneshot::channel();
-        client.inner.parts.runtime.cpu(Box::new(move || {
-            digest.update(&plain);
-            // Whoever asked may have gone.
-            let _ = sender.send(digest);
-        }));
-        self.pending = Some(receiver);
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<[u8; 16], ClientError> {
-        Ok(self.state().await?.finalize().into())
-    }
-
-    async fn state(&mut self) -> Result<Md5, ClientError> {
-        if let Some(digest) = self.idle.take() {
-            return Ok(digest);
-        }
-        let pending = self.pending.take().expect("either idle or pending");
-        pending.await.map_err(|_| ClientError::Unavailable { why: "this node is stopping".into() })
     }
 }
 

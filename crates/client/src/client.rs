@@ -10,6 +10,7 @@ use pangea_meta::{Meta, MetaError};
 use pangea_transport::Endpoint;
 
 use crate::budget::Budget;
+use crate::digest::Digests;
 use crate::door::ClientError;
 use crate::flight::Flight;
 use crate::keyring::{BucketKeys, KeyRing};
@@ -90,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) budget: Arc<Budget>,
     pub(crate) flight: Flight,
     pub(crate) packer: Packer,
+    pub(crate) digests: Arc<Digests>,
     pub(crate) read_latency: Latency,
 }
 
@@ -102,6 +104,7 @@ impl Client {
             budget: Budget::new(options.memory_bytes),
             flight: Flight::default(),
             packer: Packer::default(),
+            digests: Arc::default(),
             read_latency: Latency::default(),
             parts,
             options,

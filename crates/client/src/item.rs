@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use md5::{Digest, Md5};
 use pangea_core::audit::{AuditRecord, Owner, SEALED_AUDIT_BYTES};
-use pangea_core::ces::item::{SealItem, open_item, seal_item};
+use pangea_core::ces::item::{ITEM_OVERHEAD_BYTES, SealItem, open_item, seal_item};
 use pangea_core::ces::{CompressPolicy, OpenError};
+use pangea_core::chunker;
 use pangea_core::id::{BlobId, ChunkId};
 use pangea_core::keys::{DataKey, WrappedKey};
 use pangea_core::manifest::Manifest;
@@ -22,6 +22,7 @@ use crate::blob_get::{Plain, damaged, failed};
 use crate::blob_put::Source;
 use crate::budget::Grant;
 use crate::client::Client;
+use crate::digest::Digesting;
 use crate::door::{Accept, ClientError, PutDone, PutObject, Received};
 use crate::keyring::{Sealed, blob_aad};
 use crate::object::{committed, merged, put_done};
@@ -56,22 +57,23 @@ impl Client {
         source: &mut Source,
     ) -> Result<Option<Small>, ClientError> {
         let options = &self.inner.options;
-        let packed = options.inline_bytes_max + 1..=options.pack_bytes_max;
+        let code = self.inner.code(bucket.code);
+        let item_bytes_max = chunker::chunk_bytes_max(code) as usize - ITEM_OVERHEAD_BYTES;
+        let packed = options.inline_bytes_max + 1..=options.pack_bytes_max.min(item_bytes_max);
         let expected = source.expected().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
         if expected.is_some_and(|len| !packed.contains(&len)) || packed.is_empty() {
             return Ok(None);
         }
-        // The plaintext, the sealed item, and its share of the pack's stripe.
-        let code = self.inner.code(bucket.code);
-        let (k, n) = (usize::from(code.k()), usize::from(code.n()));
-        let bytes = expected.unwrap_or(options.pack_bytes_max);
-        let grant = self.inner.budget.take(bytes * (3 * k + n) / k).await;
-        let plain = source.fill(options.pack_bytes_max + 1).await?;
+        // Read first: a slow sender holds these few bytes, and no grant that others wait for.
+        let plain = source.fill(packed.end() + 1).await?;
         if !packed.contains(&plain.len()) {
             source.unread(plain);
             return Ok(None);
         }
         source.check_end()?;
+        // The plaintext, the sealed item, and its share of the pack's stripe.
+        let (k, n) = (usize::from(code.k()), usize::from(code.n()));
+        let grant = self.inner.budget.take(plain.len() * (3 * k + n) / k).await;
         Ok(Some(Small { plain, grant }))
     }
 
@@ -128,13 +130,15 @@ impl Client {
         let audit = audit_keys.seal(id, &record, inner.random());
         let audit: [u8; SEALED_AUDIT_BYTES] = audit.try_into().expect("a sealed audit record has one length");
         let (aead, compress) = (inner.options.aead, self.compress_policy());
-        let job = move || {
-            let received = Received { len: plain.len() as u64, md5: Md5::digest(&plain).into() };
-            (received, seal_item(&SealItem { id, aead, key: &key, compress, audit: &audit, plain: &plain }))
-        };
-        let (received, sealed) = compute(&*inner.parts.runtime, job)
+        let mut digest = Digesting::start(self);
+        digest.feed(plain.clone()).await?;
+        let len = plain.len() as u64;
+        let job =
+            move || seal_item(&SealItem { id, aead, key: &key, compress, audit: &audit, plain: &plain });
+        let sealed = compute(&*inner.parts.runtime, job)
             .await
             .ok_or(ClientError::Unavailable { why: "this node is stopping".into() })?;
+        let received = Received { len, md5: digest.finish().await? };
         // Where it lies is filled in when its pack is put together.
         let at = Extent { blob: BlobId::ZERO, offset: 0, len: sealed.len() as u64 };
         Ok((PackedItem { id, at, key: key_ref, wrapped }, received, sealed))

@@ -10,6 +10,7 @@
 //! | `bucket` `object` `list` `upload` `versions` | the verbs |
 //! | `blob_put` `blob_get` | a body to sealed stripes, and back |
 //! | `item` `packer` | small objects: sealed one by one, stored and committed together |
+//! | `digest` | MD5 of many bodies at once |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
 //! | `layouts` `keyring` `budget` `flight` `latency` | what the verbs stand on |
 //! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
@@ -19,6 +20,7 @@ mod blob_put;
 mod bucket;
 mod budget;
 mod client;
+mod digest;
 pub mod door;
 mod extents;
 mod flight;

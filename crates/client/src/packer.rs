@@ -30,6 +30,8 @@ use crate::runtime::compute;
 const GATHER_US: u64 = 2_000;
 /// The most items of one pack: what they add to the metadata stays far below the longest command.
 const PACK_ITEMS_MAX: usize = 1000;
+/// The most bytes of keys and attributes that the items of one pack bring into the metadata.
+const PACK_WORDS_MAX: usize = 2 << 20;
 /// In place of the key that a pack does not have: its items have keys of their own, and no code seals or opens by this one.
 pub(crate) static NO_KEY: DataKey = DataKey::new([0; 32]);
 
@@ -54,6 +56,14 @@ pub(crate) struct Waiting {
     pub(crate) sealed: Vec<u8>,
     /// The memory of all that, until it is stored.
     pub(crate) _grant: Grant,
+}
+
+impl Waiting {
+    /// Bytes of its key and attributes.
+    fn words(&self) -> usize {
+        let attributes = self.put.version.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.put.key.len() + attributes.sum::<usize>()
+    }
 }
 
 type Answer = oneshot::Sender<Result<Outcome, ClientError>>;
@@ -111,10 +121,11 @@ impl Packer {
         let mut queues = self.queues.lock().expect("no code panics while it holds the queues");
         let Entry::Occupied(mut entry) = queues.entry(place.clone()) else { return vec![] };
         let queue = entry.get_mut();
-        let mut bytes = 0;
+        let (mut bytes, mut words) = (0, 0);
         let fitting = queue.waiting.iter().take(PACK_ITEMS_MAX).take_while(|(item, _)| {
             bytes += item.sealed.len();
-            bytes <= place.pack_bytes_max()
+            words += item.words();
+            bytes <= place.pack_bytes_max() && (words <= PACK_WORDS_MAX || words == item.words())
         });
         let count = fitting.count();
         let batch: Vec<_> = queue.waiting.drain(..count).collect();

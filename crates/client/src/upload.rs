@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use futures_util::stream::TryStreamExt;
-use md5::{Digest, Md5};
 use pangea_core::audit::Owner;
 use pangea_core::id::UploadId;
 use pangea_core::manifest::MANIFEST_INLINE_BYTES_MAX;
+use pangea_core::md5::Md5;
 use pangea_core::meta::{
     BlobBody, BucketRow, Command, Condition, Content, ETag, Extent, NewBlob, NewVersion, PartRef, PartRow,
     UploadRow,
@@ -121,7 +121,7 @@ impl Client {
         while let Some(bytes) = body.try_next().await.map_err(ClientError::Body)? {
             digest.update(&bytes);
         }
-        Ok(digest.finalize().into())
+        Ok(digest.finish())
     }
 
     fn part_row(
@@ -315,8 +315,8 @@ impl Client {
 /// MD5 of the parts' MD5s, and their number.
 fn etag_of_parts(parts: &[(u16, PartRow)]) -> ETag {
     let mut digest = Md5::new();
-    parts.iter().for_each(|(_, part)| digest.update(part.md5));
-    ETag { md5: digest.finalize().into(), parts: parts.len() as u16 }
+    parts.iter().for_each(|(_, part)| digest.update(&part.md5));
+    ETag { md5: digest.finish(), parts: parts.len() as u16 }
 }
 
 fn run_lengths(sizes: impl Iterator<Item = u64>) -> Vec<(u64, u32)> {

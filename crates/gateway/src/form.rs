@@ -70,6 +70,9 @@ pub(crate) async fn post(
     if key.is_empty() {
         return Err(s3_error!(InvalidArgument, "Bucket POST must contain a field named 'key'."));
     }
+    if key.contains('\0') {
+        return Err(s3_error!(InvalidArgument, "A key must not hold NUL."));
+    }
     if key.len() > KEY_BYTES_MAX {
         return Err(s3_error!(KeyTooLongError));
     }
@@ -209,7 +212,8 @@ fn attributes<S>(form: &Form<S>) -> S3Result<Vec<(String, String)>> {
         content_disposition: text("content-disposition"),
         content_encoding: text("content-encoding"),
         content_language: text("content-language"),
-        content_type: text("content-type").or_else(|| form.file_type.clone()),
+        // What the browser says of the file is in no policy: only the field counts.
+        content_type: text("content-type"),
         expires: expires.transpose()?,
         redirect: text("x-amz-website-redirect-location"),
         metadata: Some(metadata.collect()),

@@ -95,7 +95,15 @@ pub fn contents(meta: &dyn Meta, limit: usize) -> Vec<String> {
             break;
         }
     }
-    lines.push(format!("condemned {:?}", ok(meta.condemned(u64::MAX, PAGE_ROWS_MAX))));
+    let mut after = None;
+    loop {
+        let page = ok(meta.condemned(after, limit));
+        after = page.last().copied();
+        lines.extend(page.iter().map(|row| format!("condemned {row:?}")));
+        if page.len() < limit {
+            break;
+        }
+    }
     lines.push(format!("access keys {:?}", ok(meta.access_keys())));
     for name in NAMES {
         lines.push(format!("{name}: {:?} {:?}", ok(meta.lease(name)), ok(meta.setting(name))));

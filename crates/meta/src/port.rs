@@ -87,8 +87,8 @@ pub trait Meta: Send + Sync {
         after: Option<PackEntry>,
         limit: usize,
     ) -> Answer<'_, Vec<(PackEntry, u64)>>;
-    /// Condemned blobs with the generation that condemned each, up to and including `upto_generation`, oldest first.
-    fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>>;
+    /// Condemned blobs after that one, with the generation that condemned each, by generation and id.
+    fn condemned(&self, after: Option<(u64, BlobId)>, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>>;
 
     /// An upload in progress.
     fn upload<'a>(

@@ -98,8 +98,8 @@ macro_rules! answer_queries {
         ) -> Answer<'_, Vec<(PackEntry, u64)>> {
             ready(self.read(|t| read::pack_entries(t, pack, after, clamp(limit))))
         }
-        fn condemned(&self, upto_generation: u64, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>> {
-            ready(self.read(|t| read::condemned(t, upto_generation, clamp(limit))))
+        fn condemned(&self, after: Option<(u64, BlobId)>, limit: usize) -> Answer<'_, Vec<(u64, BlobId)>> {
+            ready(self.read(|t| read::condemned(t, after, clamp(limit))))
         }
         fn upload<'a>(
             &'a self,

@@ -4,7 +4,7 @@
 //! `pangea access key v1` and the key's id as associated data. What cannot be read denies.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pangea_client::{Client, ClientError};
 use pangea_core::keys::{PURPOSE_CREDENTIALS, derive, open_small, seal_small};
@@ -39,7 +39,15 @@ struct Opened {
 /// The gateway's view of the access keys.
 pub(crate) struct AccessKeys {
     client: Client,
-    opened: Mutex<BTreeMap<String, Opened>>,
+    opened: Mutex<Cache>,
+}
+
+/// Keys that were opened since the last change.
+#[derive(Default)]
+struct Cache {
+    keys: BTreeMap<String, Opened>,
+    /// Counts the changes: what was read before one is not kept after it.
+    changes: u64,
 }
 
 impl AccessKeys {
@@ -50,24 +58,36 @@ impl AccessKeys {
 
     /// Makes what was changed take effect.
     pub(crate) fn forget(&self) {
-        self.opened.lock().expect("a map does not panic").clear();
+        let mut cache = self.cache();
+        cache.keys.clear();
+        cache.changes += 1;
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.opened.lock().expect("a map does not panic")
     }
 
     async fn open(&self, id: &str) -> Result<Option<Opened>, ClientError> {
-        if let Some(found) = self.opened.lock().expect("a map does not panic").get(id) {
-            return Ok(Some(found.clone()));
-        }
+        let changes = {
+            let cache = self.cache();
+            if let Some(found) = cache.keys.get(id) {
+                return Ok(Some(found.clone()));
+            }
+            cache.changes
+        };
         let Some(row) = self.client.meta().access_key(id).await.map_err(ClientError::Meta)? else {
             return Ok(None);
         };
         let damaged = || ClientError::Damaged { what: format!("access key {id}: its grants cannot be read") };
         let grants = if row.root { None } else { Some(Grants::decode(&row.grants).ok_or_else(damaged)?) };
         let opened = Opened { secret: unseal(&self.client, id, &row)?, grants: grants.map(Arc::new) };
-        let mut cached = self.opened.lock().expect("a map does not panic");
-        if cached.len() >= CACHED_MAX {
-            cached.clear();
+        let mut cache = self.cache();
+        if cache.changes == changes {
+            if cache.keys.len() >= CACHED_MAX {
+                cache.keys.clear();
+            }
+            cache.keys.insert(id.to_owned(), opened.clone());
         }
-        cached.insert(id.to_owned(), opened.clone());
         Ok(Some(opened))
     }
 }
@@ -134,6 +154,8 @@ impl AccessKeys {
 
     /// Takes a key away; it works no more once this is answered.
     pub(crate) async fn revoke(&self, id: String) -> Result<(), ControlError> {
+        // An earlier try may have been carried out without an answer.
+        self.forget();
         let stored = self.client.meta().access_key(&id).await.map_err(|error| failed(&error))?;
         let refused = |why: String| Err(ControlError::Refused { why });
         match stored {
@@ -143,9 +165,9 @@ impl AccessKeys {
             }
             Some(_) => {}
         }
-        self.client.command(Command::DeleteAccessKey { id }).await.map_err(|error| failed(&error))?;
+        let deleted = self.client.command(Command::DeleteAccessKey { id }).await;
         self.forget();
-        Ok(())
+        deleted.map(drop).map_err(|error| failed(&error))
     }
 }
 

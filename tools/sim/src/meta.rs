@@ -195,7 +195,7 @@ impl Meta for SimMeta {
         blobs(after: Option<BlobId>, limit: usize) -> Vec<(BlobId, BlobRow)>;
         packs(after: Option<BlobId>, limit: usize) -> Vec<(BlobId, PackRow)>;
         pack_entries(pack: BlobId, after: Option<PackEntry>, limit: usize) -> Vec<(PackEntry, u64)>;
-        condemned(upto_generation: u64, limit: usize) -> Vec<(u64, BlobId)>;
+        condemned(after: Option<(u64, BlobId)>, limit: usize) -> Vec<(u64, BlobId)>;
         upload(bucket: BucketId, key: &'a [u8], upload: UploadId) -> Option<UploadRow>;
         uploads(
             bucket: BucketId, after: Option<(Vec<u8>, UploadId)>, prefix: &'a [u8], limit: usize

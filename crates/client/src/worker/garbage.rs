@@ -19,6 +19,8 @@ use crate::extents::decode_extents;
 
 /// Condemned blobs of one scan, and of one purging command.
 const SCAN_CONDEMNED: usize = 64;
+/// Slices of spilled composites in one purging command, one composite more at most: far below the longest command.
+const PURGED_SLICES_MAX: usize = 20_000;
 /// How long a blob stays readable after it was condemned: for reads that found it just before.
 const GRACE_MS: u64 = 60_000;
 
@@ -49,27 +51,65 @@ impl Client {
     ) -> Result<GarbageReport, ClientError> {
         let mut report = GarbageReport::default();
         loop {
-            let limit = SCAN_CONDEMNED + usize::try_from(report.waiting).unwrap_or(usize::MAX / 2);
-            let page = self.meta().condemned(u64::MAX, limit).await.map_err(ClientError::Meta)?;
+            // What a purged composite lets go is condemned in turn, perhaps behind the cursor.
             let before = report.blobs;
             report.waiting = 0;
-            let mut freed = vec![];
-            for (_, blob) in page {
-                if freed.len() == SCAN_CONDEMNED {
-                    break;
-                }
-                match self.free(blob, condemned_ms, &mut report).await? {
-                    Some(children) => freed.push((blob, children)),
-                    None => report.waiting += 1,
-                }
-            }
-            if freed.is_empty() {
+            self.collect_once(condemned_ms, &mut report, progress).await?;
+            if report.blobs == before {
                 return Ok(report);
             }
-            report.blobs = before + freed.len() as u64;
-            self.command(Command::Purge { blobs: freed }).await?;
+        }
+    }
+
+    /// Looks at every condemned blob once.
+    async fn collect_once(
+        &self,
+        condemned_ms: u64,
+        report: &mut GarbageReport,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        let (mut after, mut freed, mut slices) = (None, vec![], 0);
+        loop {
+            let page = self.meta().condemned(after, SCAN_CONDEMNED).await.map_err(ClientError::Meta)?;
+            after = page.last().copied();
+            let is_last = page.len() < SCAN_CONDEMNED;
+            for (_, blob) in page {
+                match self.free(blob, condemned_ms, report).await {
+                    Ok(Some(children)) => {
+                        slices += children.len();
+                        freed.push((blob, children));
+                    }
+                    Ok(None) => report.waiting += 1,
+                    Err(error @ (ClientError::Meta(_) | ClientError::SlowDown)) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%blob, %error, "a condemned blob cannot be freed yet");
+                        report.waiting += 1;
+                    }
+                }
+                if freed.len() >= SCAN_CONDEMNED || slices >= PURGED_SLICES_MAX {
+                    self.purge(&mut freed, report, progress).await?;
+                    slices = 0;
+                }
+            }
+            if is_last {
+                return self.purge(&mut freed, report, progress).await;
+            }
+        }
+    }
+
+    async fn purge(
+        &self,
+        freed: &mut Vec<(BlobId, Vec<BlobId>)>,
+        report: &mut GarbageReport,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
+        let blobs = std::mem::take(freed);
+        if !blobs.is_empty() {
+            report.blobs += blobs.len() as u64;
+            self.command(Command::Purge { blobs }).await?;
             progress(report.blobs, None);
         }
+        Ok(())
     }
 
     /// Deletes a condemned blob's shards everywhere; gives the children of a spilled composite. `None`: not yet.

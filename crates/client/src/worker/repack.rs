@@ -23,6 +23,8 @@ use crate::stripe::Opening;
 
 /// Packs, and versions of a pack, of one scan.
 const SCAN_ROWS: usize = 256;
+/// Items that one pass moves into one pack: as many as a command surely takes.
+const MOVED_ITEMS_MAX: usize = 1000;
 /// A pack may have holes of one part in so many of what is alive in it.
 const HOLES_FRACTION: u64 = 5;
 /// A pack is small below one part in so many of the largest.
@@ -43,6 +45,8 @@ pub struct RepackReport {
     pub bytes: u64,
     /// Packs that could not be read and stay as they are.
     pub unreadable: u64,
+    /// Packs that could not be written.
+    pub failed: u64,
 }
 
 /// Packs that will be rewritten together.
@@ -81,7 +85,7 @@ impl Client {
                 if pile.live + row.live > bytes_max as u64 {
                     let full = std::mem::take(pile);
                     if full.packs.len() > 1 || full.has_holes {
-                        self.rewrite(&place, &full.packs, &mut report).await?;
+                        self.rewrite_noting(&place, &full.packs, &mut report).await?;
                         progress(report.items, None);
                     }
                 }
@@ -93,11 +97,29 @@ impl Client {
         }
         for (place, rest) in piles {
             if rest.has_holes || rest.packs.len() >= MERGED_PACKS_MIN {
-                self.rewrite(&place, &rest.packs, &mut report).await?;
+                self.rewrite_noting(&place, &rest.packs, &mut report).await?;
                 progress(report.items, None);
             }
         }
         Ok(report)
+    }
+
+    /// As `rewrite`; what keeps one pile from being moved does not keep the others.
+    async fn rewrite_noting(
+        &self,
+        place: &PackPlace,
+        packs: &[BlobId],
+        report: &mut RepackReport,
+    ) -> Result<(), ClientError> {
+        match self.rewrite(place, packs, report).await {
+            Err(error @ ClientError::Meta(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(packs = packs.len(), %error, "packs could not be rewritten");
+                report.failed += 1;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Copies what is alive in these packs into a new one, and moves the versions there.
@@ -109,7 +131,9 @@ impl Client {
     ) -> Result<(), ClientError> {
         let (bytes_max, code) = (place.pack_bytes_max(), place.code);
         let (k, n) = (usize::from(code.k()), usize::from(code.n()));
-        let _grant = self.inner.budget.take(bytes_max * (2 * k + n) / k).await;
+        // Never all of it: a pass that waits for a slow drive must not stop the writers.
+        let wanted = (bytes_max * (2 * k + n) / k).min(self.inner.options.memory_bytes / 4);
+        let _grant = self.inner.budget.take(wanted).await;
         let (mut payload, mut moves, mut pins) = (BytesMut::new(), vec![], vec![]);
         for pack in packs {
             let live = match self.live_items(*pack).await {
@@ -124,7 +148,7 @@ impl Client {
             for from in live.items {
                 let at = (from.offset - live.start) as usize;
                 // A copy may have brought an item back to life since its pack was counted.
-                if payload.len() + from.len as usize <= bytes_max {
+                if payload.len() + from.len as usize <= bytes_max && moves.len() < MOVED_ITEMS_MAX {
                     moves.push(PackedMove { from, to: payload.len() as u64 });
                     payload.extend_from_slice(&live.bytes[at..at + from.len as usize]);
                 }

@@ -122,6 +122,23 @@ fn overwritten_and_deleted_bytes_are_freed_and_nothing_else() {
 }
 
 #[test]
+fn the_old_are_found_among_many_that_still_wait() {
+    let rig = Rig::new(1);
+    rig.put("old", &noise(200_000, 1)).expect("the drive is there");
+    delete(&rig, "old");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let now = rig.run(rig.client.meta().blobs(None, 10)).expect("memory")[0].1.condemned_ms + 10;
+    for n in 0..300 {
+        let key = format!("young{n}");
+        rig.put(&key, &noise(100, n)).expect("the drive is there");
+        delete(&rig, &key);
+    }
+    let report = rig.run(rig.client.collect_condemned_before(now, &|_, _| {})).expect("collected");
+    assert_eq!((report.blobs, report.waiting), (1, 300), "{report:?}");
+    assert_eq!(rig.drives.shards(), [0]);
+}
+
+#[test]
 fn listings_roll_up_and_page_without_gaps() {
     let rig = Rig::new(1);
     let keys = ["a", "a/1", "a/2", "b", "b/1/x", "b/1/y", "b0", "c/", "d"];

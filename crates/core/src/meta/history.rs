@@ -6,10 +6,7 @@
 
 mod packs;
 
-use super::command::{
-    Command, Condition, NewBlob, NewVersion, PartRef, Request,
-    VersionSelector,
-};
+use super::command::{Command, Condition, NewBlob, NewVersion, PartRef, Request, VersionSelector};
 use super::memory::MemoryTables;
 use super::read;
 use super::row::{
@@ -414,7 +411,7 @@ impl History {
             let any = self.existing_blob(model).map_or(BlobId([4; 16]), |(id, _)| id);
             return Command::Purge { blobs: vec![(any, Vec::new())] };
         }
-        let Ok(condemned) = read::condemned(model, u64::MAX, 5);
+        let Ok(condemned) = read::condemned(model, None, 5);
         let blobs = condemned.into_iter().map(|(_, id)| (id, spilled_slices(model, id))).collect();
         Command::Purge { blobs }
     }

@@ -10,7 +10,7 @@ use super::row::{
     AccessKeyRow, BlobRow, BucketKeyRow, BucketRow, Content, LeaseRow, PackEntry, PackRow, PartRow, TodoRow,
     UploadRow, UsageRow, VersionRow,
 };
-use super::table_key::{KeyEnd, TableKey, after_prefix, escaped};
+use super::table_key::{KeyEnd, TableKey, escaped};
 use super::tables::{
     AccessKeys, Blobs, BucketKeys, Buckets, CondemnedBlobs, Heads, Leases, PackEntries, Packs, Parts,
     Settings, Span, States, Tables, Todos, Typed, Uploads, Usages, Versions,
@@ -187,15 +187,13 @@ pub fn pack_entries<T: Tables>(
     t.scan::<PackEntries>(&span, limit)
 }
 
-/// Blobs condemned in `upto_generation` or earlier, oldest first.
+/// Condemned blobs after that one, by the generation that condemned them.
 pub fn condemned<T: Tables>(
     t: &T,
-    upto_generation: u64,
+    after: Option<(u64, BlobId)>,
     limit: usize,
 ) -> Result<Vec<(u64, BlobId)>, T::Error> {
-    let to = after_prefix(&upto_generation.to_be_bytes());
-    let rows = t.scan::<CondemnedBlobs>(&Span { from: Vec::new(), to }, limit)?;
-    Ok(rows.into_iter().map(|(key, ())| key).collect())
+    Ok(t.scan::<CondemnedBlobs>(&behind(after), limit)?.into_iter().map(|(key, ())| key).collect())
 }
 
 /// An upload in progress.

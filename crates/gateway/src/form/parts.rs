@@ -26,8 +26,6 @@ pub(crate) struct Form<S> {
     pub(crate) fields: Vec<(String, String)>,
     /// What the browser called the file.
     pub(crate) file_name: String,
-    /// What the browser says that the file is.
-    pub(crate) file_type: Option<String>,
     /// Its bytes.
     pub(crate) file: FileBytes<S>,
 }
@@ -70,7 +68,7 @@ where
         if head.name == "file" {
             let file = FileBytes { body, held, delimiter, ended: false, state: State::File };
             let file_name = head.file_name.unwrap_or_default();
-            return Ok(Form { fields, file_name, file_type: head.content_type, file });
+            return Ok(Form { fields, file_name, file });
         }
         let value = skip_to(&mut body, &mut held, &delimiter, false).await?;
         let value = String::from_utf8(value.to_vec()).map_err(|_| malformed("a field is not UTF-8"))?;
@@ -127,7 +125,6 @@ where
 struct PartHead {
     name: String,
     file_name: Option<String>,
-    content_type: Option<String>,
 }
 
 /// Reads a part's head: the rest of the delimiter's line, header lines, an empty line.
@@ -153,23 +150,19 @@ where
 
 fn parse_head(bytes: &[u8]) -> Option<PartHead> {
     let text = std::str::from_utf8(bytes).ok()?.strip_prefix("\r\n")?;
-    let mut head = PartHead { name: String::new(), file_name: None, content_type: None };
+    let mut head = PartHead { name: String::new(), file_name: None };
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':')?;
-        match name.trim().to_ascii_lowercase().as_str() {
-            "content-disposition" => {
-                let mut parameters = value.trim().strip_prefix("form-data")?;
-                while let Some((name, value, rest)) = parameter(parameters) {
-                    match name.to_ascii_lowercase().as_str() {
-                        "name" => head.name = value.to_ascii_lowercase(),
-                        "filename" => head.file_name = Some(value),
-                        _ => {}
-                    }
-                    parameters = rest;
+        if name.trim().eq_ignore_ascii_case("content-disposition") {
+            let mut parameters = value.trim().strip_prefix("form-data")?;
+            while let Some((name, value, rest)) = parameter(parameters) {
+                match name.to_ascii_lowercase().as_str() {
+                    "name" => head.name = value.to_ascii_lowercase(),
+                    "filename" => head.file_name = Some(value),
+                    _ => {}
                 }
+                parameters = rest;
             }
-            "content-type" => head.content_type = Some(value.trim().to_owned()),
-            _ => {}
         }
     }
     (!head.name.is_empty()).then_some(head)

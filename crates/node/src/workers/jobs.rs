@@ -160,7 +160,7 @@ pub(crate) fn garbage(client: Client) -> Job {
     job(move |worker| {
         let client = client.clone();
         async move {
-            let first = client.meta().condemned(u64::MAX, 1).await.map_err(|e| e.to_string())?;
+            let first = client.meta().condemned(None, 1).await.map_err(|e| e.to_string())?;
             if first.is_empty() {
                 return quiet(GARBAGE_EVERY);
             }

@@ -16,8 +16,8 @@ use crate::meta::table_key::item_of_pack;
 use crate::meta::tables::{PackEntries, Packs, Span, Tables, Typed};
 use crate::seam::WallMs;
 
-/// The most versions of one item that a command moves; the others stay where they are, for another time.
-const MOVED_VERSIONS_MAX: usize = 1000;
+/// The most versions that one command moves; the others stay where they are, for another time.
+const MOVED_VERSIONS_MAX: usize = 2000;
 
 pub(super) fn put<T: Tables>(t: &mut T, new: &NewPack, items: &[PackedPut], now: WallMs) -> Step<Outcome, T> {
     begin(t, new, now)?;
@@ -53,10 +53,13 @@ pub(super) fn relocate<T: Tables>(
     now: WallMs,
 ) -> Step<Outcome, T> {
     begin(t, new, now)?;
+    let mut room = MOVED_VERSIONS_MAX;
     for item in moves {
         require(item.from.blob != new.blob.id, reason::PACK_ITEM)?;
         let to = Extent { blob: new.blob.id, offset: item.to, len: item.from.len };
-        for entry in entries(t, &item.from, MOVED_VERSIONS_MAX)? {
+        let found = if room == 0 { Vec::new() } else { entries(t, &item.from, room)? };
+        room -= found.len();
+        for entry in found {
             let place = Place { bucket: entry.bucket, key: &entry.key, now };
             let selector = VersionSelector::Id(entry.version);
             let Some((mut row, is_head)) = find_version(t, place.bucket, place.key, selector)? else {
