@@ -25,11 +25,12 @@ type Client = (&'static str, &'static [&'static str], Duration);
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [Client; 8] = [
+const CLIENTS: [Client; 9] = [
     ("golden.py", &[], MINUTE.saturating_mul(5)),
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
     ("many_clients.py", &[], MINUTE.saturating_mul(7)),
+    ("cli.py", &[], MINUTE.saturating_mul(7)),
     ("race.py", &[], MINUTE.saturating_mul(3)),
     ("kill.py", &["--kills", "8", "--seconds", "280"], MINUTE.saturating_mul(5)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),

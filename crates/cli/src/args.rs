@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::s3::words::Verb;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 configuration or usage; 3 drives; 4 keys; 5 metadata; 6 addresses;
 7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read.";
 
-/// An S3 server on encrypted, erasure-coded, self-verifying shards.
+/// An S3 server on encrypted, erasure-coded, self-verifying shards, and a client of any S3 endpoint.
 #[derive(Parser, Debug)]
 #[command(name = "pangea", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Args {
@@ -34,6 +36,24 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Show what this machine offers and what a server would choose.
     Doctor(DoctorArgs),
+    #[command(flatten)]
+    S3(Verb),
+    /// Print what makes a shell complete these commands.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command to a directory.
+    Man(ManArgs),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ManArgs {
+    /// Where to write them; without it, the main page is printed.
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Flags override PANGEA_* variables (PANGEA_LISTEN, ...), these the --config file.

@@ -12,7 +12,9 @@ mod keys;
 mod operate;
 mod prompt;
 mod recover;
+mod s3;
 mod serve;
+mod shell;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,7 @@ mod tests;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use pangea_node::StartError;
 use pangea_node::control::ControlError;
 
@@ -36,12 +38,28 @@ pub(crate) struct Failure {
     what: String,
     advice: String,
     code: u8,
+    /// Whether a program reads it.
+    json: bool,
 }
 
 impl Failure {
     /// A failure with its exit code; see the table in the help.
     pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>, code: u8) -> Self {
-        Self { what: what.into(), advice: advice.into(), code }
+        Self { what: what.into(), advice: advice.into(), code, json: false }
+    }
+
+    /// The same, for a program if `json`.
+    pub(crate) fn in_json_if(self, json: bool) -> Self {
+        Self { json, ..self }
+    }
+
+    /// What goes to standard error, without the line's end.
+    pub(crate) fn shown(&self, json: bool) -> String {
+        let Self { what, advice, code, .. } = self;
+        if json {
+            return serde_json::json!({ "error": what, "help": advice, "code": code }).to_string();
+        }
+        format!("error: {what}\n  help: {advice}")
     }
 }
 
@@ -73,7 +91,12 @@ pub(crate) fn print(text: &str) {
 }
 
 fn main() -> ExitCode {
-    let ended = match Args::parse().command {
+    let matches = Args::command().get_matches();
+    let mut args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let (Command::S3(verb), Some((_, words))) = (&mut args.command, matches.subcommand()) {
+        verb.remember_order(words);
+    }
+    let ended = match args.command {
         Command::Server(args) => serve::run(&args),
         Command::Status(args) => operate::status(&args),
         Command::Scrub(args) => operate::scrub(&args),
@@ -82,11 +105,14 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::S3(verb) => s3::run(&verb),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     match ended {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("error: {}\n  help: {}", failure.what, failure.advice);
+            eprintln!("{}", failure.shown(failure.json));
             ExitCode::from(failure.code)
         }
     }

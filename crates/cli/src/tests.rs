@@ -21,21 +21,35 @@ fn the_grammar_is_sound() {
 fn the_help_names_every_command_and_every_exit_code() {
     let help = Args::command().render_help().to_string();
     expect![[r#"
-        An S3 server on encrypted, erasure-coded, self-verifying shards
+        An S3 server on encrypted, erasure-coded, self-verifying shards, and a client of any S3 endpoint
 
         Usage: pangea <COMMAND>
 
         Commands:
-          server   Serve S3 from one or more directories, one a drive
-          status   Show everything worth knowing of a running server
-          scrub    Read every shard and mend what is wrong
-          recover  Rebuild the metadata view of a stopped server and compare it with the drives
-          key      Make, list and revoke access keys
-          keys     Back up, restore and rotate the master key
-          config   Show what flags, PANGEA_* variables and the configuration file result in, and who said
-                   what
-          doctor   Show what this machine offers and what a server would choose
-          help     Print this message or the help of the given subcommand(s)
+          server       Serve S3 from one or more directories, one a drive
+          status       Show everything worth knowing of a running server
+          scrub        Read every shard and mend what is wrong
+          recover      Rebuild the metadata view of a stopped server and compare it with the drives
+          key          Make, list and revoke access keys
+          keys         Back up, restore and rotate the master key
+          config       Show what flags, PANGEA_* variables and the configuration file result in, and who
+                       said what
+          doctor       Show what this machine offers and what a server would choose
+          alias        Name S3 endpoints: set, make, list, remove
+          mb           Make buckets
+          rb           Remove buckets
+          ls           List buckets, objects, versions, unfinished uploads
+          cp           Copy files and objects; in parallel, and on from where an interrupted copy ended
+          mv           Copy, and remove each source once its copy is there
+          sync         Make a target's content equal to a source's, copying what differs
+          rm           Remove objects, versions, unfinished uploads
+          cat          Write objects to standard output
+          stat         Show what is known of an object, a bucket or a file
+          du           Add up sizes
+          find         Find objects and files by name, size and age
+          completions  Print what makes a shell complete these commands
+          man          Print the manual page, or write one for each command to a directory
+          help         Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help

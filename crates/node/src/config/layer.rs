@@ -8,8 +8,17 @@ use std::path::{Path, PathBuf};
 use super::{CONFIG, ConfigError, LISTS, SETTINGS, nearest, variable};
 
 /// Variables that the operator commands read.
-const OPERATOR_VARIABLES: [&str; 3] =
-    ["PANGEA_ADMIN", "PANGEA_BACKUP_PASSPHRASE", "PANGEA_NEW_KEY_PASSPHRASE"];
+const OPERATOR_VARIABLES: [&str; 7] = [
+    "PANGEA_ADMIN",
+    "PANGEA_ALIAS",
+    "PANGEA_BACKUP_PASSPHRASE",
+    "PANGEA_CA",
+    "PANGEA_CONFIG_DIR",
+    "PANGEA_NEW_KEY_PASSPHRASE",
+    "PANGEA_SECRET_KEY",
+];
+/// And those that name endpoints for them.
+const HOST_VARIABLES: &str = "PANGEA_HOST_";
 
 /// Where a layer's settings were given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,7 +79,8 @@ impl Layer {
                 Some(setting) => {
                     layer.values.insert(setting.name, Value::Text(value));
                 }
-                None if OPERATOR_VARIABLES.contains(&name.as_str()) => {}
+                None if (OPERATOR_VARIABLES.contains(&name.as_str()) || name.starts_with(HOST_VARIABLES)) => {
+                }
                 None => unknown.push(name),
             }
         }

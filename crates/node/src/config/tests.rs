@@ -169,8 +169,11 @@ fn what_belongs_together_or_excludes_each_other_is_said() {
 
 #[test]
 fn variables_that_only_look_like_ours_are_kept_for_the_log() {
-    let variables =
-        [("PANGEA_PORT_9000_TCP", "tcp://10.0.0.1:9000"), ("PANGEA_ADMIN", "http://127.0.0.1:9001")];
+    let variables = [
+        ("PANGEA_PORT_9000_TCP", "tcp://10.0.0.1:9000"),
+        ("PANGEA_ADMIN", "http://127.0.0.1:9001"),
+        ("PANGEA_HOST_BACKUP", "http://127.0.0.1:9000"),
+    ];
     let options = read(&[("drives", "a")], &variables, None).expect("valid");
     assert_eq!(options.unknown_variables, ["PANGEA_PORT_9000_TCP"]);
 }
