@@ -1,6 +1,7 @@
 //! Placement: which drives hold the shards of a partition. Pure, and the same on every machine for ever.
 //!
-//! Weighted rendezvous hashing with domain spreading: every drive scores −weight⁻¹·log2(hash), in integers so that no
+//! A layout's table says it (`layout::assign`). A code that has none, and every layout from before there were tables, is
+//! *dealt*: weighted rendezvous hashing with domain spreading: every drive scores −weight⁻¹·log2(hash), in integers so that no
 //! platform rounds differently; shards are dealt one by one to the best score among the drives that hold the fewest
 //! shards of the stripe so far and whose site, rack and host do. No drive holds two while another holds none; with fewer
 //! drives than shards they double up evenly. After the shards come the *stand-ins*: the order in which other drives replace an absent one.
@@ -16,6 +17,10 @@ use crate::layout::{Layout, LayoutDrive, Role, Slot};
 pub struct Placement {
     shards: Vec<Slot>,
     stand_ins: Vec<Slot>,
+    /// Where older layouts had the shards, newest first: rows like `shards`.
+    former: Vec<Vec<Slot>>,
+    /// Drives that are being emptied: they may hold something still.
+    leaving: Vec<Slot>,
 }
 
 impl Placement {
@@ -29,17 +34,43 @@ impl Placement {
         &self.stand_ins
     }
 
-    /// Every slot that may hold shard `index`, likeliest first.
+    /// Where older layouts had shard `index`, newest first.
+    pub fn former(&self, index: u8) -> impl Iterator<Item = Slot> + '_ {
+        self.former.iter().filter_map(move |row| row.get(usize::from(index)).copied())
+    }
+
+    /// Whether some shard has another home now than an older layout gave it.
+    pub fn is_moving(&self) -> bool {
+        self.former.iter().any(|row| *row != self.shards)
+    }
+
+    /// The same for a stripe that was placed by older layouts, whose placements are given newest first.
+    pub fn after(mut self, older: &[Placement]) -> Self {
+        self.former.extend(older.iter().map(|placement| placement.shards.clone()));
+        self
+    }
+
+    /// Every slot that may hold shard `index`, likeliest first: its home, its former homes, other drives.
     pub fn candidates(&self, index: u8) -> impl Iterator<Item = Slot> + '_ {
         let home = self.shards.get(usize::from(index)).copied();
-        let others = self.stand_ins.iter().copied();
-        let mut seen: Vec<Slot> = home.into_iter().collect();
-        let doubled = self.shards.iter().copied().filter(move |slot| {
+        let others = self.stand_ins.iter().chain(&self.shards).chain(&self.leaving).copied();
+        let mut seen: Vec<Slot> = vec![];
+        home.into_iter().chain(self.former(index)).chain(others).filter(move |slot| {
             let new = !seen.contains(slot);
             seen.push(*slot);
             new
-        });
-        home.into_iter().chain(others).chain(doubled)
+        })
+    }
+
+    /// Every slot that may take shard `index` now, best first: never a drive that is being emptied.
+    pub fn takers(&self, index: u8) -> impl Iterator<Item = Slot> + '_ {
+        let home = self.shards.get(usize::from(index)).copied();
+        let mut seen: Vec<Slot> = vec![];
+        home.into_iter().chain(self.stand_ins.iter().chain(&self.shards).copied()).filter(move |slot| {
+            let new = !seen.contains(slot);
+            seen.push(*slot);
+            new
+        })
     }
 }
 
@@ -52,7 +83,7 @@ pub fn partition_of(chunk: ChunkId, salt: u16, partitions_log2: u8) -> u32 {
     (hash(&bytes) >> 40) as u32 >> (24 - u32::from(partitions_log2))
 }
 
-/// Deals `shards` shards of a partition to the layout's active drives; `None` if it has none.
+/// Where the layout has `shards` shards of a partition: by its table, or dealt to its active drives; `None` if it has none.
 pub fn place(layout: &Layout, shards: u8, partition: u32) -> Option<Placement> {
     let mut drives: Vec<(u64, &LayoutDrive)> = layout
         .drives
@@ -64,6 +95,22 @@ pub fn place(layout: &Layout, shards: u8, partition: u32) -> Option<Placement> {
     if drives.is_empty() {
         return None;
     }
+    let placed = match layout.table(shards).and_then(|table| table.row(partition)) {
+        Some(row) => row.to_vec(),
+        None => deal(&drives, shards),
+    };
+    let stand_ins = drives.iter().map(|(_, d)| d.slot).filter(|slot| !placed.contains(slot)).collect();
+    let leaving = layout.drives.iter().filter(|drive| drive.role == Role::Draining);
+    Some(Placement {
+        shards: placed,
+        stand_ins,
+        former: vec![],
+        leaving: leaving.map(|drive| drive.slot).collect(),
+    })
+}
+
+/// Deals shards one by one to drives that stand in the order of their cost.
+fn deal(drives: &[(u64, &LayoutDrive)], shards: u8) -> Vec<Slot> {
     let mut load = Load::default();
     let mut placed = Vec::with_capacity(usize::from(shards));
     for _ in 0..shards {
@@ -72,8 +119,7 @@ pub fn place(layout: &Layout, shards: u8, partition: u32) -> Option<Placement> {
         load.add(best);
         placed.push(best.slot);
     }
-    let stand_ins = drives.iter().map(|(_, d)| d.slot).filter(|slot| !placed.contains(slot)).collect();
-    Some(Placement { shards: placed, stand_ins })
+    placed
 }
 
 /// Shards of the stripe so far, in each domain.

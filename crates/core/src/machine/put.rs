@@ -180,7 +180,7 @@ impl Put {
     /// To the first candidate with the fewest shards of this stripe; to none if all are out.
     fn send_elsewhere(&mut self, index: u8) {
         let held = |slot: Slot| self.at.iter().filter(|at| **at == Some(slot)).count();
-        let candidates = self.placement.candidates(index).filter(|slot| !self.out.contains(slot));
+        let candidates = self.placement.takers(index).filter(|slot| !self.out.contains(slot));
         if let Some(slot) = candidates.min_by_key(|slot| held(*slot)) {
             self.send(index, slot);
         }
