@@ -1,7 +1,8 @@
 //! Layouts, as the data path knows them: the current one is written, older ones are read.
 //!
-//! Placement comes from the layout of the epoch that a chunk was written at; the drive behind a slot always from the
-//! current one, because a replaced drive takes over its predecessor's slot.
+//! A chunk's home is where the current layout wants it; where the layouts since it was written wanted it are its former homes,
+//! until nothing lies only there: then those layouts are *retired* (their settings emptied). The drive behind a slot always
+//! comes from the current one, because a drive that was emptied takes over its predecessor's slot.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use pangea_core::chunk::Code;
 use pangea_core::id::{ChunkId, DriveId, NodeId};
 use pangea_core::layout::{Layout, Slot};
+use pangea_core::meta::Command;
 use pangea_core::place::{Placement, partition_of, place};
 
 use crate::client::Client;
@@ -43,10 +45,19 @@ impl Layouts {
         known.last_key_value().expect("a client starts with a layout").1.clone()
     }
 
-    /// The one of an epoch; the next newer one if that is gone.
-    pub(crate) fn at(&self, epoch: u32) -> Arc<Layout> {
+    /// Epochs older than the current one that are not retired.
+    pub(crate) fn older(&self) -> Vec<u32> {
         let known = self.known.read().expect("no code panics while it holds the layouts");
-        known.range(epoch..).next().map_or_else(|| self.current(), |(_, layout)| layout.clone())
+        let mut epochs: Vec<u32> = known.keys().copied().collect();
+        epochs.pop();
+        epochs
+    }
+
+    /// The layouts from that of an epoch to the current one, newest first.
+    fn since(&self, epoch: u32) -> Vec<Arc<Layout>> {
+        let known = self.known.read().expect("no code panics while it holds the layouts");
+        let since: Vec<_> = known.range(epoch..).rev().map(|(_, layout)| layout.clone()).collect();
+        if since.is_empty() { known.values().next_back().cloned().into_iter().collect() } else { since }
     }
 
     /// Where a chunk's shards lie, by slot.
@@ -57,14 +68,17 @@ impl Layouts {
         chunk: ChunkId,
         salt: u16,
     ) -> Option<Arc<Placement>> {
-        let layout = self.at(epoch);
-        let partition = partition_of(chunk, salt, layout.partitions_log2);
-        let key = (layout.epoch, partition, code.n());
+        let layouts = self.since(epoch);
+        let (current, oldest) = (layouts.first()?, layouts.last()?);
+        let partition = |layout: &Layout| partition_of(chunk, salt, layout.partitions_log2);
+        let key = (oldest.epoch, partition(current), code.n());
         let mut placements = self.placements.lock().expect("no code panics while it holds the placements");
         if let Some(placement) = placements.get(&key) {
             return Some(placement.clone());
         }
-        let placement = Arc::new(place(&layout, code.n(), partition)?);
+        let former: Vec<Placement> =
+            layouts[1..].iter().filter_map(|layout| place(layout, code.n(), partition(layout))).collect();
+        let placement = Arc::new(place(current, code.n(), partition(current))?.after(&former));
         if placements.len() >= PLACEMENTS_MAX {
             placements.clear();
         }
@@ -77,11 +91,11 @@ impl Layouts {
         self.current().drive(slot).map(|drive| (drive.node, drive.drive))
     }
 
-    fn insert(&self, layout: Layout) {
-        self.known
-            .write()
-            .expect("no code panics while it holds the layouts")
-            .insert(layout.epoch, layout.into());
+    /// Knows these from now on, and no others.
+    fn replace(&self, layouts: Vec<Layout>) {
+        let layouts = layouts.into_iter().map(|layout| (layout.epoch, Arc::new(layout))).collect();
+        *self.known.write().expect("no code panics while it holds the layouts") = layouts;
+        self.placements.lock().expect("no code panics while it holds the placements").clear();
     }
 }
 
@@ -93,17 +107,64 @@ impl Client {
         let (_, bytes) = setting.ok_or_else(|| damaged("no layout was ever written"))?;
         let current =
             u32::from_le_bytes(bytes.try_into().map_err(|_| damaged("the current epoch is no u32"))?);
+        let mut layouts = vec![];
         for epoch in 1..=current {
             let setting = self.meta().setting(&layout_setting(epoch)).await.map_err(ClientError::Meta)?;
-            match setting.map(|(_, bytes)| Layout::decode(&bytes)) {
-                Some(Ok(layout)) => self.inner.layouts.insert(layout),
+            let bytes = setting.map(|(_, bytes)| bytes).filter(|bytes| !bytes.is_empty());
+            match bytes.map(|bytes| Layout::decode(&bytes)) {
+                Some(Ok(layout)) => layouts.push(layout),
                 Some(Err(error)) => return Err(damaged(&format!("layout {epoch}: {error}"))),
                 // A retired epoch; the current one must be there.
                 None if epoch < current => {}
                 None => return Err(damaged("the current layout is not there")),
             }
         }
+        self.inner.layouts.replace(layouts);
         Ok(())
+    }
+
+    /// Makes a layout the current one. It must follow the one that is: of two changes made of the same layout, one is
+    /// refused.
+    pub async fn install_layout(&self, next: &Layout) -> Result<(), ClientError> {
+        let stale = |epoch: u32| ClientError::Unavailable {
+            why: format!("the layout was changed meanwhile: its epoch is {epoch}; plan again"),
+        };
+        let setting = self.meta().setting(CURRENT_EPOCH_SETTING).await.map_err(ClientError::Meta)?;
+        let (revision, bytes) =
+            setting.ok_or(ClientError::Damaged { what: "no layout was ever written".into() })?;
+        let current = bytes.try_into().map_or(0, u32::from_le_bytes);
+        if next.epoch != current + 1 {
+            return Err(stale(current));
+        }
+        // First the layout, then its name: a crash in between leaves one that nobody follows, and that is written over.
+        self.set_setting(layout_setting(next.epoch), next.encode()).await?;
+        let name = CURRENT_EPOCH_SETTING.to_owned();
+        let value = next.epoch.to_le_bytes().to_vec();
+        self.command(Command::SetSetting { name, expected: revision, value }).await?;
+        self.refresh_layouts().await
+    }
+
+    /// Forgets layouts that nothing lies by any more.
+    pub(crate) async fn retire_layouts(&self, epochs: &[u32]) -> Result<(), ClientError> {
+        for epoch in epochs {
+            self.set_setting(layout_setting(*epoch), vec![]).await?;
+        }
+        self.refresh_layouts().await
+    }
+
+    /// Writes a setting, whatever it was.
+    pub async fn set_setting(&self, name: String, value: Vec<u8>) -> Result<(), ClientError> {
+        let seen = self.meta().setting(&name).await.map_err(ClientError::Meta)?;
+        if seen.as_ref().is_some_and(|(_, bytes)| *bytes == value) {
+            return Ok(());
+        }
+        let expected = seen.map_or(0, |(revision, _)| revision);
+        self.command(Command::SetSetting { name, expected, value }).await.map(drop)
+    }
+
+    /// The epochs of older layouts by which something may still lie.
+    pub fn older_layouts(&self) -> Vec<u32> {
+        self.inner.layouts.older()
     }
 
     /// The current layout.

@@ -26,6 +26,9 @@ use crate::item::ItemKey;
 use crate::packer::NO_KEY;
 use crate::runtime::{Task, compute};
 
+/// How often a stripe is read that an older layout placed, before it counts as unreadable.
+const READ_TRIES_MOVING: u32 = 3;
+
 /// A stripe that was asked for, with what is needed to find and open it.
 #[derive(Clone)]
 pub(crate) struct Stripe {
@@ -150,6 +153,27 @@ impl Client {
 
     /// A range of a chunk's plaintext.
     pub(crate) async fn get_range(&self, stripe: Stripe, range: Range<u32>) -> Result<Bytes, ClientError> {
+        let mut tries = 0;
+        loop {
+            let read = self.try_range(stripe.clone(), range.clone()).await;
+            tries += 1;
+            // A shard may have moved on just before it was asked for where it came from.
+            let again = tries < READ_TRIES_MOVING && self.is_moving(&stripe);
+            match read {
+                Err(ClientError::Unreadable { .. }) if again => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn is_moving(&self, stripe: &Stripe) -> bool {
+        let entry = &stripe.entry;
+        let layouts = &self.inner.layouts;
+        let placement = layouts.placement(entry.layout_epoch, entry.shape.code, stripe.chunk, entry.salt);
+        placement.is_some_and(|placement| placement.is_moving())
+    }
+
+    async fn try_range(&self, stripe: Stripe, range: Range<u32>) -> Result<Bytes, ClientError> {
         let shape = stripe.entry.shape;
         let wanted = segments_for(&shape, range.clone());
         let placement = self
@@ -280,10 +304,12 @@ impl Client {
         let entry = &stripe.entry;
         let placement =
             self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, stripe.chunk, entry.salt);
+        let moving = placement.as_ref().is_some_and(|placement| placement.is_moving());
         let home = |index: u8| placement.as_ref().and_then(|p| p.shards().get(usize::from(index)).copied());
         let is_news = |(index, slot, fault): &&(u8, Slot, Fault)| match fault {
             Fault::Corrupt | Fault::Conflict => true,
-            Fault::Missing => home(*index) == Some(*slot),
+            // What an older layout placed may not have come home yet: that is the rebalancing's to see.
+            Fault::Missing => !moving && home(*index) == Some(*slot),
             _ => false,
         };
         let mut missing: Vec<u8> = reports.iter().filter(is_news).map(|(index, ..)| *index).collect();

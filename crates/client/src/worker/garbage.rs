@@ -107,7 +107,7 @@ impl Client {
         if !blobs.is_empty() {
             report.blobs += blobs.len() as u64;
             self.command(Command::Purge { blobs }).await?;
-            progress(report.blobs, None);
+            progress.at(report.blobs, None);
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Client {
         Ok(report)
     }
 
-    async fn collect_orphans_of(
+    pub(super) async fn collect_orphans_of(
         &self,
         slot: Slot,
         report: &mut GarbageReport,
@@ -212,13 +212,13 @@ impl Client {
             if !orphans.is_empty() {
                 report.orphans += orphans.len() as u64;
                 self.delete_shards(slot, orphans).await.map_err(OrphanError::Drive)?;
-                progress(report.orphans, None);
+                progress.at(report.orphans, None);
             }
         }
     }
 
     /// Whether a blob has a row, or is being written: asked in the order that cannot miss a commit.
-    async fn owner(&self, blob: BlobId) -> Result<Owner, ClientError> {
+    pub(super) async fn owner(&self, blob: BlobId) -> Result<Owner, ClientError> {
         if self.inner.flight.has(blob) {
             return Ok(Owner::Changing);
         }
@@ -247,8 +247,12 @@ impl Client {
         let (chunk, index) = (shard.chunk, shard.index);
         let Some(entry) = manifest.chunk(chunk.chunk) else { return Ok(()) };
         let placement = self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt);
-        let home = placement.and_then(|placement| placement.shards().get(usize::from(index)).copied());
-        let Some((_, drive)) = self.inner.layouts.drive(slot).filter(|_| home != Some(slot)) else {
+        let is_known = placement.is_none_or(|placement| {
+            // Where an older layout had it, the rebalancing fetches it from.
+            let home = placement.shards().get(usize::from(index)).copied();
+            home == Some(slot) || placement.former(index).any(|former| former == slot)
+        });
+        let Some((_, drive)) = self.inner.layouts.drive(slot).filter(|_| !is_known) else {
             return Ok(());
         };
         let known = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
@@ -262,7 +266,7 @@ impl Client {
 }
 
 /// Whose a shard is.
-enum Owner {
+pub(super) enum Owner {
     /// No blob's.
     Nobody,
     /// A blob's that is being written or freed, or that has no manifest to ask.
@@ -271,13 +275,13 @@ enum Owner {
     Blob(Manifest),
 }
 
-enum OrphanError {
+pub(super) enum OrphanError {
     Drive(Fault),
     Client(ClientError),
 }
 
 /// The position just before a blob's first shard.
-fn first_shard(blob: BlobId) -> Option<ShardId> {
+pub(super) fn first_shard(blob: BlobId) -> Option<ShardId> {
     let before = u128::from_be_bytes(blob.0).checked_sub(1)?;
     let chunk = pangea_core::id::ChunkId { blob: BlobId(before.to_be_bytes()), chunk: u32::MAX };
     Some(ShardId { chunk, index: u8::MAX })

@@ -64,17 +64,22 @@ impl Client {
             let Some((last, _)) = page.last() else { return Ok(report) };
             after = Some(*last);
             let mended = futures_util::stream::iter(page)
-                .map(|(chunk, seen)| async move { self.complete_todo(chunk, seen).await })
+                .map(|(chunk, seen)| async move { self.complete_todo(chunk, seen, progress).await })
                 .buffer_unordered(STRIPES_AT_ONCE);
             let mut mended = std::pin::pin!(mended);
             while let Some(mended) = mended.next().await {
                 report.add(&mended?);
-                progress(report.stripes, None);
+                progress.at(report.stripes, None);
             }
         }
     }
 
-    async fn complete_todo(&self, chunk: ChunkId, seen: TodoRow) -> Result<Mended, ClientError> {
+    async fn complete_todo(
+        &self,
+        chunk: ChunkId,
+        seen: TodoRow,
+        progress: Progress<'_>,
+    ) -> Result<Mended, ClientError> {
         let row = self.meta().blob(chunk.blob).await.map_err(ClientError::Meta)?;
         let entry = match &row {
             // Being freed, or gone: nothing to mend.
@@ -83,7 +88,10 @@ impl Client {
             Some(row) => self.manifest_of(chunk.blob, row).await?.and_then(|m| m.chunk(chunk.chunk).copied()),
         };
         let mended = match entry {
-            Some(entry) => self.mend(chunk, &entry, Some(&seen)).await?,
+            Some(entry) => {
+                progress.spend(stripe_bytes(&entry)).await;
+                self.mend(chunk, &entry, Some(&seen)).await?
+            }
             None => Mended { was_whole: true, ..Mended::default() },
         };
         let left = mended.left.clone();
@@ -151,6 +159,10 @@ impl Client {
         for index in astray {
             places.extend(placement.candidates(index).skip(1).map(|slot| (index, slot)));
         }
+        // A move that was cut short leaves a second copy where the shard came from.
+        for index in 0..entry.shape.code.n() {
+            places.extend(placement.former(index).map(|slot| (index, slot)));
+        }
         places.retain(|(index, slot)| placement.shards().get(usize::from(*index)) != Some(slot));
         places.sort_unstable();
         places.dedup();
@@ -204,6 +216,20 @@ impl Client {
         Ok(())
     }
 
+    /// A whole shard, if it is what its header says and the header that of the stripe.
+    pub(super) async fn read_whole(
+        &self,
+        slot: Slot,
+        shard: ShardId,
+        entry: &ChunkEntry,
+    ) -> Option<(ShardHeader, Bytes)> {
+        let header = self.shard_header(slot, shard).await.ok()?;
+        let data = self.read_shard(slot, shard, 0..entry.shape.pieces).await.ok()?;
+        let (checked, bytes) = (header.clone(), data.clone());
+        let good = compute(&*self.inner.parts.runtime, move || check_shard(&checked, &bytes).is_ok()).await?;
+        (good && header.shape == entry.shape).then_some((header, data))
+    }
+
     /// Whole shards that were read and are what their headers say.
     async fn read_sources(
         &self,
@@ -211,15 +237,9 @@ impl Client {
         entry: &ChunkEntry,
         plan: &Plan,
     ) -> BTreeMap<u8, (ShardHeader, Bytes)> {
-        let shape = entry.shape;
         let read = |index: u8, slot: Slot| async move {
-            let shard = ShardId { chunk, index };
-            let header = self.shard_header(slot, shard).await.ok()?;
-            let data = self.read_shard(slot, shard, 0..shape.pieces).await.ok()?;
-            let (checked, bytes) = (header.clone(), data.clone());
-            let good =
-                compute(&*self.inner.parts.runtime, move || check_shard(&checked, &bytes).is_ok()).await?;
-            (good && header.shape == shape).then_some((index, (header, data)))
+            let whole = self.read_whole(slot, ShardId { chunk, index }, entry).await?;
+            Some((index, whole))
         };
         let reads = plan.read.iter().map(|(index, slot)| read(*index, *slot));
         reads.collect::<FuturesUnordered<_>>().filter_map(|found| async move { found }).collect().await
@@ -301,6 +321,11 @@ impl MendReport {
         self.shards_written += mended.written.len() as u64;
         self.bytes += mended.bytes;
     }
+}
+
+/// Bytes of all shards of a stripe.
+pub(super) fn stripe_bytes(entry: &ChunkEntry) -> u64 {
+    u64::from(entry.shape.code.n()) * entry.shape.shard_bytes() as u64
 }
 
 fn values_of(shape: &pangea_core::chunk::Shape, index: u8, data: &[u8]) -> Vec<[u8; 32]> {

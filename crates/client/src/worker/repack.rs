@@ -86,7 +86,7 @@ impl Client {
                     let full = std::mem::take(pile);
                     if full.packs.len() > 1 || full.has_holes {
                         self.rewrite_noting(&place, &full.packs, &mut report).await?;
-                        progress(report.items, None);
+                        progress.at(report.items, None);
                     }
                 }
                 let pile = piles.entry(place).or_default();
@@ -98,7 +98,7 @@ impl Client {
         for (place, rest) in piles {
             if rest.has_holes || rest.packs.len() >= MERGED_PACKS_MIN {
                 self.rewrite_noting(&place, &rest.packs, &mut report).await?;
-                progress(report.items, None);
+                progress.at(report.items, None);
             }
         }
         Ok(report)

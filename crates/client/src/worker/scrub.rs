@@ -5,7 +5,7 @@ use pangea_core::id::{BlobId, ChunkId};
 use pangea_core::meta::{BlobRow, Command};
 
 use super::Progress;
-use super::mend::{Mended, STRIPES_AT_ONCE};
+use super::mend::{Mended, STRIPES_AT_ONCE, stripe_bytes};
 use crate::client::Client;
 use crate::door::ClientError;
 
@@ -43,8 +43,8 @@ impl Client {
             let Some((last, _)) = page.last() else { return Ok(report) };
             after = Some(*last);
             for (id, row) in page.into_iter().filter(|(_, row)| row.refs > 0) {
-                self.scrub_blob(id, &row, &mut report).await?;
-                progress(report.blobs, None);
+                self.scrub_blob(id, &row, &mut report, progress).await?;
+                progress.at(report.blobs, None);
             }
         }
     }
@@ -54,6 +54,7 @@ impl Client {
         id: BlobId,
         row: &BlobRow,
         report: &mut ScrubReport,
+        progress: Progress<'_>,
     ) -> Result<(), ClientError> {
         report.blobs += 1;
         let manifest = match self.manifest_of(id, row).await {
@@ -70,6 +71,7 @@ impl Client {
         let mended = stream::iter(chunks)
             .map(|(chunk, entry)| async move {
                 let chunk = ChunkId { blob: id, chunk };
+                progress.spend(stripe_bytes(&entry)).await;
                 let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
                 let mended = self.mend(chunk, &entry, todo.as_ref()).await?;
                 self.note(chunk, todo, &mended).await?;
@@ -84,7 +86,7 @@ impl Client {
     }
 
     /// Brings the stripe's entry in the queue up to date with what the scrub left.
-    async fn note(
+    pub(super) async fn note(
         &self,
         chunk: ChunkId,
         todo: Option<pangea_core::meta::TodoRow>,

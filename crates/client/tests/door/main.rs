@@ -2,6 +2,7 @@
 //!
 //! One test binary; `rig` builds a cluster of drives on one node, each room tests one subject.
 
+mod layouts;
 mod objects;
 mod packs;
 mod repair;

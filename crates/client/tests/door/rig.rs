@@ -16,7 +16,7 @@ use pangea_client::{
 use pangea_core::chunk::Code;
 use pangea_core::id::{DriveId, NodeId};
 use pangea_core::keys::MasterKey;
-use pangea_core::layout::{Domain, Layout, LayoutDrive, Role, Slot};
+use pangea_core::layout::{Domain, Layout, LayoutDrive, NewDrive, Role, Slot};
 use pangea_core::meta::{Command, Condition, VersionSelector};
 use pangea_core::seam::{Clock, Entropy, MonoUs, WallMs};
 use pangea_core::wire::{Fault, StoreRequest, StoreResponse};
@@ -47,8 +47,13 @@ impl Rig {
 
     /// `drives` drives and this code.
     pub fn with_code(drives: usize, code: Code) -> Self {
-        let node = NodeId([1; 32]);
-        let ids: Vec<DriveId> = (0..drives).map(|n| DriveId([n as u8 + 1; 16])).collect();
+        Self::with_spares(drives, 0, code)
+    }
+
+    /// As many drives, and some more that the layout does not know yet.
+    pub fn with_spares(drives: usize, spares: usize, code: Code) -> Self {
+        let (node, drives_known) = (NodeId([1; 32]), drives);
+        let ids: Vec<DriveId> = (0..drives + spares).map(|n| DriveId([n as u8 + 1; 16])).collect();
         let stores = ids.iter().map(|id| Arc::new(MemoryStore::new(*id, 1 << 34))).collect();
         let drives = Arc::new(Drives { stores: Mutex::new(stores), ids, away: Mutex::default() });
         let endpoint = Endpoint::new(Arc::new(Loopback::new(node)));
@@ -67,7 +72,7 @@ impl Rig {
         let options = Options { straggler_ms: 50, drive_timeout_ms: 2000, ..Options::default() };
         let client = Client::new(parts, options);
         let rig = Self { client, drives };
-        rig.lay_out(code);
+        rig.lay_out(drives_known, code);
         rig.run(rig.client.create_bucket("b", "me")).expect("a fresh name");
         rig
     }
@@ -119,7 +124,7 @@ impl Rig {
         })
     }
 
-    fn lay_out(&self, code: Code) {
+    fn lay_out(&self, drives: usize, code: Code) {
         let domain = Domain::default();
         let drive = |(slot, id): (usize, &DriveId)| LayoutDrive {
             slot: Slot(slot as u16),
@@ -130,8 +135,8 @@ impl Rig {
             domain: domain.clone(),
             path: String::new(),
         };
-        let drives = self.drives.ids.iter().enumerate().map(drive).collect();
-        let layout = Layout { epoch: 1, partitions_log2: 8, code, drives };
+        let drives = self.drives.ids[..drives].iter().enumerate().map(drive).collect();
+        let layout = Layout { epoch: 1, partitions_log2: 8, code, drives, tables: vec![] };
         let set = |name: String, value: Vec<u8>| Command::SetSetting { name, expected: 0, value };
         self.run(async {
             self.client.command(set(layout_setting(1), layout.encode())).await.expect("a fresh setting");
@@ -157,6 +162,12 @@ impl Drives {
     pub fn empty(&self, drive: usize) {
         let fresh = Arc::new(MemoryStore::new(self.ids[drive], 1 << 34));
         self.stores.lock().expect("plain data")[drive] = fresh;
+    }
+
+    /// What a layout calls a drive.
+    pub fn as_new(&self, drive: usize) -> NewDrive {
+        let (id, node) = (self.ids[drive], NodeId([1; 32]));
+        NewDrive { drive: id, node, weight: 1, domain: Domain::default(), path: String::new() }
     }
 
     /// The store of a drive.

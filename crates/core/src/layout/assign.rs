@@ -53,14 +53,7 @@ struct Domains {
 
 impl Tree {
     fn new(layout: &Layout, shards: u8) -> Self {
-        let root = Domains {
-            parent: ROOT,
-            children: vec![],
-            drives: 0,
-            weight: 0,
-            extra_max: 0,
-            target: 0,
-        };
+        let root = Domains { parent: ROOT, children: vec![], drives: 0, weight: 0, extra_max: 0, target: 0 };
         let mut tree = Self { nodes: vec![root], slots: vec![], leaf: vec![], base: 0 };
         let mut known: BTreeMap<(usize, Vec<&str>), usize> = BTreeMap::new();
         for drive in layout.active() {
@@ -98,14 +91,7 @@ impl Tree {
 
     fn add(&mut self, parent: usize) -> usize {
         let node = self.nodes.len();
-        self.nodes.push(Domains {
-            parent,
-            children: vec![],
-            drives: 0,
-            weight: 0,
-            extra_max: 0,
-            target: 0,
-        });
+        self.nodes.push(Domains { parent, children: vec![], drives: 0, weight: 0, extra_max: 0, target: 0 });
         self.nodes[parent].children.push(node);
         node
     }
@@ -246,7 +232,8 @@ impl<'a> Seating<'a> {
                 }
                 up == node
             };
-            let held = self.extra_drives(row).filter(|other| Some(*other) != leaving && below(*other)).count();
+            let held =
+                self.extra_drives(row).filter(|other| Some(*other) != leaving && below(*other)).count();
             if held >= usize::from(tree.nodes[node].extra_max) {
                 return false;
             }
@@ -395,7 +382,9 @@ mod tests {
 
     #[test]
     fn every_drive_gets_its_share_and_no_partition_two_shards_on_one_drive_while_another_has_none() {
-        for (drives, shards) in [(1, 1), (2, 2), (3, 3), (6, 6), (7, 6), (14, 14), (20, 14), (5, 6), (3, 14), (60, 14)] {
+        for (drives, shards) in
+            [(1, 1), (2, 2), (3, 3), (6, 6), (7, 6), (14, 14), (20, 14), (5, 6), (3, 14), (60, 14)]
+        {
             let mut layout = layout(drives, 1, 100);
             for (at, drive) in layout.drives.iter_mut().enumerate() {
                 drive.weight = 100 + 10 * (at as u32 % 5);
@@ -450,7 +439,10 @@ mod tests {
             let last = assign(&drained, shards, |p| after.row(p).expect("a row").to_vec());
             let held = counts(&after)[&Slot(1)] as usize;
             assert!(!counts(&last).contains_key(&Slot(1)));
-            assert!(moved(&after, &last) * 10 <= held * 11, "at most a tenth more than the drained drive held");
+            assert!(
+                moved(&after, &last) * 10 <= held * 11,
+                "at most a tenth more than the drained drive held"
+            );
         }
     }
 

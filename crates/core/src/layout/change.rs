@@ -183,7 +183,8 @@ impl Layout {
     pub fn moves(&self, next: &Self, shards: u8) -> Moves {
         let mut moves = Moves::default();
         for partition in 0..self.partitions() {
-            let (Some(from), Some(to)) = (place(self, shards, partition), place(next, shards, partition)) else {
+            let (Some(from), Some(to)) = (place(self, shards, partition), place(next, shards, partition))
+            else {
                 continue;
             };
             for (from, to) in from.shards().iter().zip(to.shards()) {
@@ -224,7 +225,8 @@ mod tests {
     #[test]
     fn a_drive_that_replaces_another_takes_over_exactly_its_place() {
         let first = layout(6, 1, 100).changed(&[], &[]).expect("nothing to refuse");
-        let next = first.changed(&[Change::Replace { old: Slot(2), new: new_drive(77) }], &[]).expect("possible");
+        let next =
+            first.changed(&[Change::Replace { old: Slot(2), new: new_drive(77) }], &[]).expect("possible");
         let moves = first.moves(&next, 6);
         assert_eq!(moves.entries, BTreeMap::from([((Slot(2), Slot(6)), 256)]));
         assert_eq!(moves.bytes_from(Slot(2), 1000), 1000);

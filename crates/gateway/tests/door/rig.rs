@@ -150,7 +150,7 @@ async fn client() -> Client {
         path: String::new(),
     };
     let drives: Vec<_> = ids.iter().enumerate().map(drive).collect();
-    let layout = Layout { epoch: 1, partitions_log2: 8, code: Code::default_for(drives.len()), drives };
+    let layout = Layout { epoch: 1, partitions_log2: 8, code: Code::default_for(drives.len()), drives, tables: vec![] };
     let set = |name: String, value: Vec<u8>| Command::SetSetting { name, expected: 0, value };
     client.command(set(layout_setting(1), layout.encode())).await.expect("a fresh setting");
     let current = set(CURRENT_EPOCH_SETTING.into(), 1_u32.to_le_bytes().to_vec());

@@ -1,0 +1,304 @@
+//! Rebalancing: what older layouts placed goes where the current one wants it; then the older ones are retired.
+//!
+//! ```text
+//! new layout ─▶ [old writers done: floor raised] ─▶ walk all blobs, move what lies elsewhere ─▶ retire ─▶ drained drives empty?
+//! ```
+//! A shard is copied, checked and durable in its new home before the old copy goes, so no stripe is ever weaker on the way.
+//! Reads find it in either place. Whatever is not simply in its old place is a matter of repair, and handed to it.
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use pangea_core::id::{BlobId, ChunkId, ShardId};
+use pangea_core::layout::{Change, Role, Slot};
+use pangea_core::manifest::ChunkEntry;
+use pangea_core::meta::{BlobRow, WRITE_FLOOR};
+use pangea_core::wire::SHARDS_PER_MESSAGE_MAX;
+
+use super::Progress;
+use super::garbage::{OrphanError, Owner};
+use super::inventory::Inventory;
+use super::mend::stripe_bytes;
+use crate::client::Client;
+use crate::door::ClientError;
+
+/// Blobs of one scan.
+const SCAN_BLOBS: usize = 256;
+/// Stripes moved at a time.
+const STRIPES_AT_ONCE: usize = 8;
+/// How long writes that began before a change may go on; then they are refused, so that the change can end.
+const WRITERS_PATIENCE_US: u64 = 3600 * 1_000_000;
+/// How often it is looked whether they are done.
+const WRITERS_LOOK_US: u64 = 200_000;
+
+/// What a pass moved.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RebalanceReport {
+    /// Stripes that an older layout placed.
+    pub stripes: u64,
+    /// Shards that moved.
+    pub moved_shards: u64,
+    /// Their bytes.
+    pub moved_bytes: u64,
+    /// Stripes that were handed to repair because a shard was not where any layout said.
+    pub mended: u64,
+    /// Stripes that could not all be brought home: a drive is absent or refused them.
+    pub waiting: u64,
+    /// Blobs whose manifest could not be read.
+    pub unreadable: u64,
+    /// Layouts that were retired.
+    pub retired: u64,
+}
+
+/// What became of a drained drive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Emptied {
+    /// It holds nothing any more, and left the layout.
+    Removed,
+    /// So many shards at least are still on it: of deleted objects that wait for their grace, or of writes under way.
+    Holding(u64),
+    /// It does not answer, but nothing lies only there: every stripe is whole without it. It left the layout.
+    RemovedUnseen,
+}
+
+enum Step {
+    Home,
+    Moved { shards: u64, bytes: u64 },
+    Mended { whole: bool },
+    Waiting,
+}
+
+impl Client {
+    /// Brings home what older layouts placed. When nothing lies by an older layout any more, it is retired.
+    pub async fn rebalance_pass(&self, progress: Progress<'_>) -> Result<RebalanceReport, ClientError> {
+        let mut report = RebalanceReport::default();
+        let older = self.older_layouts();
+        if older.is_empty() {
+            return Ok(report);
+        }
+        let current = self.layout().epoch;
+        let writers = self.inner.flight.blobs();
+        // Most of the work does not wait for them.
+        self.walk(&mut report, progress).await?;
+        self.fence(current, &writers).await?;
+        let found = std::mem::take(&mut report);
+        self.walk(&mut report, progress).await?;
+        report.absorb(found);
+        let settled = report.waiting == 0 && report.unreadable == 0 && self.layout().epoch == current;
+        if settled {
+            self.retire_layouts(&older).await?;
+            report.retired = older.len() as u64;
+        }
+        Ok(report)
+    }
+
+    /// From now on nothing is committed that an older layout placed. Writes that were under way may end first.
+    async fn fence(&self, epoch: u32, writers: &[BlobId]) -> Result<(), ClientError> {
+        let parts = &self.inner.parts;
+        let deadline = parts.clock.mono_us() + WRITERS_PATIENCE_US;
+        while writers.iter().any(|blob| self.inner.flight.has(*blob)) && parts.clock.mono_us() < deadline {
+            parts.runtime.sleep_until(parts.clock.mono_us() + WRITERS_LOOK_US).await;
+        }
+        self.set_setting(WRITE_FLOOR.to_owned(), epoch.to_le_bytes().to_vec()).await
+    }
+
+    async fn walk(&self, report: &mut RebalanceReport, progress: Progress<'_>) -> Result<(), ClientError> {
+        let mut inventory = Inventory::new(self);
+        let mut after = None;
+        loop {
+            let page = self.meta().blobs(after, SCAN_BLOBS).await.map_err(ClientError::Meta)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            let mut moving = FuturesUnordered::new();
+            for (id, row) in page.into_iter().filter(|(_, row)| row.refs > 0) {
+                for (chunk, entry) in self.displaced(id, &row, report).await? {
+                    let held = inventory.holders(self, chunk).await;
+                    moving.push(self.settle(chunk, entry, held, progress));
+                    if moving.len() >= STRIPES_AT_ONCE
+                        && let Some(step) = moving.next().await
+                    {
+                        report.count(step?);
+                        progress.at(report.moved_bytes, None);
+                    }
+                }
+            }
+            while let Some(step) = moving.next().await {
+                report.count(step?);
+                progress.at(report.moved_bytes, None);
+            }
+        }
+    }
+
+    /// The chunks of a blob that may lie elsewhere than the current layout wants them.
+    async fn displaced(
+        &self,
+        blob: BlobId,
+        row: &BlobRow,
+        report: &mut RebalanceReport,
+    ) -> Result<Vec<(ChunkId, ChunkEntry)>, ClientError> {
+        let manifest = match self.manifest_of(blob, row).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(vec![]),
+            Err(error @ (ClientError::Meta(_) | ClientError::SlowDown)) => return Err(error),
+            Err(error) => {
+                tracing::error!(%blob, %error, "a manifest cannot be read");
+                report.unreadable += 1;
+                return Ok(vec![]);
+            }
+        };
+        let all = (0..manifest.chunks()).filter_map(|at| {
+            let entry = *manifest.chunk(at)?;
+            let chunk = ChunkId { blob, chunk: at };
+            let placement =
+                self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt)?;
+            placement.is_moving().then_some((chunk, entry))
+        });
+        Ok(all.collect())
+    }
+
+    /// Brings one stripe home.
+    async fn settle(
+        &self,
+        chunk: ChunkId,
+        entry: ChunkEntry,
+        held: Vec<(u8, Slot)>,
+        progress: Progress<'_>,
+    ) -> Result<Step, ClientError> {
+        let placement = self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt);
+        let Some(placement) = placement else { return Ok(Step::Waiting) };
+        let (mut shards, mut bytes, mut waiting, mut simple) = (0, 0, false, true);
+        for (index, home) in (0..entry.shape.code.n()).zip(placement.shards()) {
+            let here = |slot: Slot| held.contains(&(index, slot));
+            let away: Vec<Slot> =
+                held.iter().filter(|(i, s)| *i == index && s != home).map(|(_, s)| *s).collect();
+            if here(*home) && away.is_empty() {
+                continue;
+            }
+            if !here(*home) && !self.is_present(*home) {
+                waiting = true;
+                continue;
+            }
+            if !here(*home) {
+                let Some(from) = away.first() else {
+                    simple = false;
+                    break;
+                };
+                progress.spend(2 * entry.shape.shard_bytes() as u64).await;
+                if !self.copy(*from, *home, ShardId { chunk, index }, &entry).await {
+                    simple = false;
+                    break;
+                }
+                shards += 1;
+                bytes += entry.shape.shard_bytes() as u64;
+            } else if self.verify_shard(*home, ShardId { chunk, index }).await.is_err() {
+                // Another copy may be the better one.
+                simple = false;
+                break;
+            }
+            for slot in away {
+                if let Err(fault) = self.delete_shards(slot, vec![ShardId { chunk, index }]).await {
+                    tracing::debug!(%chunk, index, ?fault, "a copy could not be taken away yet");
+                    waiting = true;
+                }
+            }
+        }
+        if !simple {
+            progress.spend(stripe_bytes(&entry)).await;
+            let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
+            let mended = self.mend(chunk, &entry, todo.as_ref()).await?;
+            self.note(chunk, todo, &mended).await?;
+            return Ok(Step::Mended { whole: mended.left.is_none() && !mended.lost });
+        }
+        Ok(match (waiting, shards) {
+            (true, _) => Step::Waiting,
+            (false, 0) => Step::Home,
+            (false, _) => Step::Moved { shards, bytes },
+        })
+    }
+
+    /// Copies a shard; `true`: it is durable in its new place.
+    async fn copy(&self, from: Slot, to: Slot, shard: ShardId, entry: &ChunkEntry) -> bool {
+        let Some((header, data)) = self.read_whole(from, shard, entry).await else { return false };
+        match self.store_shard(to, header, data).await {
+            Ok(()) => true,
+            Err(fault) => {
+                tracing::debug!(%shard, ?fault, "a shard could not be moved");
+                false
+            }
+        }
+    }
+
+    /// Takes a drive that was drained out of the layout, if nothing is left on it; what nobody owns is deleted. All layouts
+    /// before the current one must be retired.
+    pub async fn empty_drive(&self, slot: Slot, progress: Progress<'_>) -> Result<Emptied, ClientError> {
+        let draining = self.layout().drive(slot).is_some_and(|drive| drive.role == Role::Draining);
+        if !draining || !self.older_layouts().is_empty() {
+            return Ok(Emptied::Holding(1));
+        }
+        let seen = self.is_present(slot) && self.sweep(slot, progress).await?;
+        if seen {
+            let left = self.list_shards(slot, None, SHARDS_PER_MESSAGE_MAX as u16).await;
+            match left.as_deref() {
+                Ok([]) => {}
+                Ok(left) => return Ok(Emptied::Holding(left.len() as u64)),
+                Err(_) => return Ok(Emptied::Holding(1)),
+            }
+        }
+        let now = self.layout();
+        let next = now.changed(&[Change::Remove(slot)], &[]);
+        let next = next.map_err(|error| ClientError::Unavailable { why: error.to_string() })?;
+        self.install_layout(&next).await?;
+        if now.tables == next.tables {
+            // Nothing moves, so nothing lies by the last one only.
+            self.retire_layouts(&[now.epoch]).await?;
+        }
+        Ok(if seen { Emptied::Removed } else { Emptied::RemovedUnseen })
+    }
+
+    /// Deletes what nobody owns from a drained drive and mends what somebody does; `false`: it does not answer.
+    async fn sweep(&self, slot: Slot, progress: Progress<'_>) -> Result<bool, ClientError> {
+        let mut orphans = super::GarbageReport::default();
+        match self.collect_orphans_of(slot, &mut orphans, progress).await {
+            Ok(()) => {}
+            Err(OrphanError::Drive(_)) => return Ok(false),
+            Err(OrphanError::Client(error)) => return Err(error),
+        }
+        let Ok(left) = self.list_shards(slot, None, SHARDS_PER_MESSAGE_MAX as u16).await else {
+            return Ok(false);
+        };
+        let mut chunks: Vec<ChunkId> = left.iter().map(|shard| shard.chunk).collect();
+        chunks.dedup();
+        for chunk in chunks {
+            let Owner::Blob(manifest) = self.owner(chunk.blob).await? else { continue };
+            let Some(entry) = manifest.chunk(chunk.chunk) else { continue };
+            progress.spend(stripe_bytes(entry)).await;
+            let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
+            let mended = self.mend(chunk, entry, todo.as_ref()).await?;
+            self.note(chunk, todo, &mended).await?;
+        }
+        Ok(true)
+    }
+}
+
+impl RebalanceReport {
+    fn count(&mut self, step: Step) {
+        self.stripes += 1;
+        match step {
+            Step::Home => {}
+            Step::Moved { shards, bytes } => {
+                self.moved_shards += shards;
+                self.moved_bytes += bytes;
+            }
+            Step::Mended { whole } => {
+                self.mended += 1;
+                self.waiting += u64::from(!whole);
+            }
+            Step::Waiting => self.waiting += 1,
+        }
+    }
+
+    /// Adds what an earlier walk of the same pass did; what it found waiting, this one looked at again.
+    fn absorb(&mut self, earlier: Self) {
+        self.moved_shards += earlier.moved_shards;
+        self.moved_bytes += earlier.moved_bytes;
+        self.mended += earlier.mended;
+    }
+}
