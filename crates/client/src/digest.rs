@@ -6,7 +6,7 @@
 //! waiting, when one of them needs its hash to go on, or a moment after the first came.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Buf, Bytes};
 use futures_channel::oneshot;
@@ -91,36 +91,72 @@ impl Digests {
         state.timed = false;
         state.runner()
     }
+}
 
-    /// Fills up a runner's streams, after `ended` of them ended; `false`: there are none, and it is a runner no more.
-    fn refill(&self, streams: &mut Vec<Feed>, ended: usize) -> bool {
-        let mut state = self.lock();
-        let room = (STREAMS_MAX - streams.len()).min(state.waiting.len());
-        streams.extend(state.waiting.drain(..room));
-        state.running = state.running + room - ended;
-        state.runners -= usize::from(streams.is_empty());
-        !streams.is_empty()
+/// A runner: hashes until nobody waits. However it ends (a panic, a pool that stops before it ran), it is counted no more, and
+/// where nobody else would serve them, those who wait are told so.
+struct Runner {
+    digests: Arc<Digests>,
+    streams: Vec<Feed>,
+    /// Of `running`, those that are this runner's.
+    counted: usize,
+    /// Nobody waited any more, and it is not counted as a runner.
+    ended: bool,
+}
+
+impl Runner {
+    /// One that [`State::runner`] counted.
+    fn new(digests: Arc<Digests>) -> Self {
+        Self { digests, streams: Vec::with_capacity(STREAMS_MAX), counted: 0, ended: false }
     }
 
-    fn run(&self) {
-        let (mut streams, mut ended) = (Vec::with_capacity(STREAMS_MAX), 0);
-        while self.refill(&mut streams, ended) {
-            let mut slices: Vec<(&mut Md5, &[u8])> = streams
+    /// Takes further streams; `false`: there are none to hash.
+    fn refill(&mut self) -> bool {
+        let mut state = self.digests.lock();
+        let room = (STREAMS_MAX - self.streams.len()).min(state.waiting.len());
+        self.streams.extend(state.waiting.drain(..room));
+        state.running = state.running + self.streams.len() - self.counted;
+        self.counted = self.streams.len();
+        if self.streams.is_empty() {
+            // In the same moment: whoever comes next must find no runner that will not look again.
+            state.runners -= 1;
+            self.ended = true;
+        }
+        !self.streams.is_empty()
+    }
+
+    fn run(mut self) {
+        while self.refill() {
+            let mut slices: Vec<(&mut Md5, &[u8])> = self
+                .streams
                 .iter_mut()
                 .map(|feed| (&mut feed.md5, &feed.bytes[..feed.bytes.len().min(SLICE_BYTES)]))
                 .collect();
             advance(&mut slices);
-            ended = 0;
-            for mut feed in std::mem::take(&mut streams) {
+            for mut feed in std::mem::take(&mut self.streams) {
                 feed.bytes.advance(feed.bytes.len().min(SLICE_BYTES));
                 if feed.bytes.has_remaining() {
-                    streams.push(feed);
+                    self.streams.push(feed);
                 } else {
-                    ended += 1;
                     // Whoever asked may have gone.
                     let _ = feed.done.send(feed.md5);
                 }
             }
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let mut state = self.digests.lock();
+        state.running -= self.counted;
+        state.runners -= 1;
+        if state.runners == 0 {
+            // Dropped, they answer that there is no hash.
+            state.waiting.clear();
         }
     }
 }
@@ -174,7 +210,7 @@ impl Digesting {
         if self.client.inner.digests.demand() {
             start_runner(&self.client);
         }
-        pending.await.map_err(|_| ClientError::Unavailable { why: "this node is stopping".into() })
+        pending.await.map_err(|_| ClientError::Unavailable { why: "the hashing of a body broke off".into() })
     }
 }
 
@@ -185,8 +221,8 @@ impl Drop for Digesting {
 }
 
 fn start_runner(client: &Client) {
-    let digests = client.inner.digests.clone();
-    client.inner.parts.runtime.cpu(Box::new(move || digests.run()));
+    let runner = Runner::new(client.inner.digests.clone());
+    client.inner.parts.runtime.cpu(Box::new(move || runner.run()));
 }
 
 #[cfg(test)]
@@ -200,13 +236,13 @@ mod tests {
 
     #[test]
     fn streams_of_all_lengths_share_runners_and_each_gets_its_own_hash() {
-        let digests = Digests::default();
+        let digests = Arc::new(Digests::default());
         digests.lock().bodies = 40;
         let body = |n: usize| Bytes::from(vec![n as u8; n * 7_001]);
         let (starts, pending): (Vec<_>, Vec<_>) = (0..40).map(|n| feed(&digests, body(n))).unzip();
         let runners = starts.iter().filter(|start| **start == Start::Runner).count();
         assert_eq!((starts[0], runners), (Start::Timer, 3), "one for sixteen streams");
-        (0..runners).for_each(|_| digests.run());
+        (0..runners).for_each(|_| Runner::new(digests.clone()).run());
         for (n, mut pending) in pending.into_iter().enumerate() {
             let md5 = pending.try_recv().expect("not dropped").expect("finished");
             assert_eq!(md5.finish(), Md5::hash(&body(n)), "{n}");
@@ -217,18 +253,51 @@ mod tests {
 
     #[test]
     fn a_lone_body_waits_for_nobody_and_others_for_each_other_until_one_needs_its_hash() {
-        let digests = Digests::default();
+        let digests = Arc::new(Digests::default());
         digests.lock().bodies = 1;
         let (start, _alone) = feed(&digests, Bytes::from_static(b"alone"));
         assert_eq!(start, Start::Runner);
-        digests.run();
+        Runner::new(digests.clone()).run();
         digests.lock().bodies = 3;
         let (first, mut a) = feed(&digests, Bytes::from_static(b"a"));
         let (second, _b) = feed(&digests, Bytes::from_static(b"b"));
         assert_eq!((first, second), (Start::Timer, Start::Nothing));
         assert!(digests.demand() && !digests.demand(), "one runner takes both");
-        digests.run();
+        Runner::new(digests.clone()).run();
         assert_eq!(a.try_recv().expect("kept").expect("hashed").finish(), Md5::hash(b"a"));
         assert!(!digests.rang(), "nobody waits any more");
+    }
+
+    /// A runner that panicked stayed counted: later bodies waited for it for ever.
+    #[test]
+    fn a_runner_that_never_ran_or_broke_is_counted_no_more_and_nobody_waits_for_it() {
+        let digests = Arc::new(Digests::default());
+        digests.lock().bodies = 2;
+        let counts = || {
+            let state = digests.lock();
+            (state.running, state.runners, state.waiting.len())
+        };
+        let (_, mut held) = feed(&digests, Bytes::from_static(b"held"));
+        assert!(digests.demand());
+        let mut broken = Runner::new(digests.clone());
+        assert!(broken.refill());
+        let (_, mut waits) = feed(&digests, Bytes::from_static(b"waits"));
+        assert_eq!(counts(), (1, 1, 1));
+        let panicked = std::thread::spawn(move || {
+            let _taken_along = broken;
+            panic!("as a broken kernel would");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(counts(), (0, 0, 0));
+        assert!(held.try_recv().is_err() && waits.try_recv().is_err(), "both are told");
+
+        digests.lock().bodies = 1;
+        assert_eq!(feed(&digests, Bytes::from_static(b"next")).0, Start::Runner);
+        drop(Runner::new(digests.clone()));
+        assert_eq!(counts(), (0, 0, 0), "a pool that stopped");
+        let (start, mut hashed) = feed(&digests, Bytes::from_static(b"works"));
+        assert_eq!(start, Start::Runner);
+        Runner::new(digests.clone()).run();
+        assert_eq!(hashed.try_recv().expect("kept").expect("hashed").finish(), Md5::hash(b"works"));
     }
 }

@@ -11,7 +11,6 @@ use pangea_core::meta::{
 use crate::blob_put::{BlobPlan, Source};
 use crate::client::Client;
 use crate::door::{Accept, Body, ClientError, Object, PutDone, PutObject};
-use crate::flight::Undecided;
 
 impl Client {
     /// Writes an object: nothing is visible before `accept` agreed and the commit was acknowledged.
@@ -47,10 +46,7 @@ impl Client {
         let done = put_done(&version, self.inner.now_ms());
         let (bucket, condition) = (bucket.id, put.condition);
         let command = Command::PutVersion { bucket, key: put.key, condition, version, blob: written.blob };
-        let undecided = Undecided::new(written.flight);
-        let outcome = self.inner.command(command).await;
-        undecided.settle(&outcome);
-        committed(outcome?, done)
+        committed(self.commit(command, written.flight).await?, done)
     }
 
     /// Finds an object. A delete marker is an answer too (`version.delete_marker`) when it was asked for by id.

@@ -16,7 +16,7 @@ use crate::blob_put::{BlobPlan, Source};
 use crate::client::Client;
 use crate::door::{Accept, Body, ClientError, CompletePart, Object, PartDone, PutDone, Received, UploadPart};
 use crate::extents::{EXTENT_BYTES, encode_extents};
-use crate::flight::{InFlight, Undecided};
+use crate::flight::InFlight;
 use crate::object::{committed, merged, put_done};
 
 /// Parts of an upload.
@@ -151,10 +151,7 @@ impl Client {
         let done = PartDone { part: row.clone() };
         let (bucket, number, upload) = (bucket.id, part.number, part.upload);
         let command = Command::PutPart { bucket, key: part.key, upload, number, part: row, blob };
-        let undecided = Undecided::new(flight);
-        let outcome = self.inner.command(command).await;
-        undecided.settle(&outcome);
-        outcome.map(|_| done)
+        self.commit(command, flight).await.map(|_| done)
     }
 
     /// Turns an upload into a version.
@@ -188,10 +185,7 @@ impl Client {
         let parts = chosen.iter().map(refs).collect();
         let (bucket, key) = (bucket.id, key.to_vec());
         let command = Command::CompleteUpload { bucket, key, upload, condition, parts, version, blob };
-        let undecided = Undecided::new(flight);
-        let outcome = self.inner.command(command).await;
-        undecided.settle(&outcome);
-        committed(outcome?, done)
+        committed(self.commit(command, flight).await?, done)
     }
 
     /// The rows of the listed parts, each checked against what the client says of it.

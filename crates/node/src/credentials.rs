@@ -260,16 +260,21 @@ fn unseal(client: &Client, id: &str, row: &AccessKeyRow) -> Result<Secret, Clien
     String::from_utf8(plain).map(Secret::new).map_err(|_| damaged("its secret is not text"))
 }
 
-/// Seals anew every secret that an older master key sealed. Can be repeated and resumed at any point.
+/// Seals anew every secret that an older master key sealed. Can be repeated and resumed at any point. A key that is revoked or
+/// replaced meanwhile is left as it then is.
 pub(crate) async fn reseal(client: &Client, entropy: &dyn Entropy) -> Result<u64, ClientError> {
     let newest = client.keys().newest().0;
     let mut resealed = 0;
     for (id, row) in client.meta().access_keys().await.map_err(ClientError::Meta)? {
         if row.master_generation < newest {
             let secret = unseal(client, &id, &row)?;
+            let seen = row.clone();
             let row = seal(client, &id, &secret, row, entropy);
-            client.command(Command::PutAccessKey { id, row }).await?;
-            resealed += 1;
+            match client.command(Command::ReplaceAccessKey { id, seen, row }).await {
+                Ok(_) => resealed += 1,
+                Err(ClientError::PreconditionFailed) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(resealed)

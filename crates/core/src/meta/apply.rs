@@ -147,6 +147,7 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         }
         Command::ReleaseLease { name, holder } => cluster::release_lease(t, name, *holder),
         Command::PutAccessKey { id, row } => cluster::put_access_key(t, id, row),
+        Command::ReplaceAccessKey { id, seen, row } => cluster::replace_access_key(t, id, seen, row),
         Command::DeleteAccessKey { id } => cluster::delete_access_key(t, id),
         Command::SetSetting { name, expected, value } => cluster::set_setting(t, name, *expected, value),
         Command::StartGeneration { generation } => cluster::start_generation(t, *generation),

@@ -300,6 +300,15 @@ pub enum Command {
         /// The row.
         row: AccessKeyRow,
     },
+    /// Replaces an access key that is still what was seen: one that was revoked meanwhile does not come back.
+    ReplaceAccessKey {
+        /// Its id.
+        id: String,
+        /// The row that was seen.
+        seen: AccessKeyRow,
+        /// The new row.
+        row: AccessKeyRow,
+    },
     /// Removes an access key.
     DeleteAccessKey {
         /// Its id.
@@ -402,7 +411,7 @@ pub enum Refusal {
     },
     /// The parts are not in rising order, or there are none.
     InvalidPartOrder,
-    /// A condition on the head does not hold.
+    /// A condition on the head does not hold, or an access key is not what was seen.
     PreconditionFailed,
     /// A copied blob is gone.
     NoSuchBlob,

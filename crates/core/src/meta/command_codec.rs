@@ -51,6 +51,7 @@ tagged!(Command {
     22 => PutPack { pack, items },
     23 => SetAttribute { bucket, key, version, name, value },
     24 => MovePacked { pack, moves },
+    25 => ReplaceAccessKey { id, seen, row },
 });
 
 tagged!(Outcome {

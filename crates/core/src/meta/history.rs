@@ -426,7 +426,13 @@ impl History {
     }
 
     fn cluster_command(&mut self, model: &MemoryTables) -> Command {
-        match self.below(8) {
+        match self.below(9) {
+            8 => {
+                let id = self.name();
+                let Ok(known) = read::access_key(model, &id);
+                let row = self.access_key();
+                Command::ReplaceAccessKey { id, seen: known.unwrap_or_else(|| row.clone()), row }
+            }
             0 => Command::PutAccessKey { id: self.name(), row: self.access_key() },
             1 => Command::DeleteAccessKey { id: self.name() },
             2 | 3 => {

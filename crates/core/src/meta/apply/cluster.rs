@@ -53,6 +53,18 @@ pub(super) fn put_access_key<T: Tables>(t: &mut T, id: &str, row: &AccessKeyRow)
     Ok(Outcome::Done)
 }
 
+pub(super) fn replace_access_key<T: Tables>(
+    t: &mut T,
+    id: &str,
+    seen: &AccessKeyRow,
+    row: &AccessKeyRow,
+) -> Step<Outcome, T> {
+    if t.get::<AccessKeys>(&id.to_owned())?.as_ref() != Some(seen) {
+        return refuse(Refusal::PreconditionFailed);
+    }
+    put_access_key(t, id, row)
+}
+
 pub(super) fn delete_access_key<T: Tables>(t: &mut T, id: &str) -> Step<Outcome, T> {
     t.remove::<AccessKeys>(&id.to_owned())?;
     Ok(Outcome::Done)

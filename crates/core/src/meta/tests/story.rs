@@ -3,9 +3,9 @@
 use crate::id::{BlobId, BucketId, ChunkId, LeaseId, RequestId, UploadId, VersionId};
 use crate::keys::{KeyRef, WrappedKey};
 use crate::meta::{
-    BlobBody, BucketKeyRow, BucketRow, Command, Condition, Content, Deleted, ETag, Extent, KeyRange,
-    MemoryTables, NewBlob, NewVersion, Outcome, PartRef, PartRow, Refusal, Request, TodoRow, UploadRow,
-    VersionRow, VersionSelector, Versioning, WRITE_FLOOR, apply, read,
+    AccessKeyRow, BlobBody, BucketKeyRow, BucketRow, Command, Condition, Content, Deleted, ETag, Extent,
+    KeyRange, MemoryTables, NewBlob, NewVersion, Outcome, PartRef, PartRow, Refusal, Request, TodoRow,
+    UploadRow, VersionRow, VersionSelector, Versioning, WRITE_FLOOR, apply, read,
 };
 
 pub(super) const BUCKET: BucketId = BucketId([0xb; 16]);
@@ -492,6 +492,31 @@ fn settings_change_only_from_what_was_seen_and_generations_only_rise() {
         Refusal::StaleGeneration { current: 3 }
     );
     assert_eq!(c.ask(Command::StartGeneration { generation: 5 }), Outcome::Done);
+}
+
+/// A key that was revoked while the master key was rotated came back.
+#[test]
+fn an_access_key_is_replaced_only_where_it_still_is_what_was_seen() {
+    let row = |generation| AccessKeyRow {
+        sealed_secret: vec![generation as u8; 4],
+        master_generation: generation,
+        created_ms: 1,
+        description: "d".to_owned(),
+        root: false,
+        grants: Vec::new(),
+    };
+    let mut c = Client::new(Versioning::Off);
+    let id = "AK".to_owned();
+    let replace = |seen, row| Command::ReplaceAccessKey { id: "AK".to_owned(), seen, row };
+    let kept = |c: &Client| read::access_key(&c.tables, "AK").map(|row| row.map(|row| row.master_generation));
+    assert_eq!(c.refused(replace(row(1), row(2))), Refusal::PreconditionFailed, "there is none");
+    assert_eq!(c.ask(Command::PutAccessKey { id: id.clone(), row: row(1) }), Outcome::Done);
+    assert_eq!(c.ask(replace(row(1), row(2))), Outcome::Done);
+    assert_eq!(c.refused(replace(row(1), row(3))), Refusal::PreconditionFailed, "it changed");
+    assert_eq!(kept(&c), Ok(Some(2)));
+    assert_eq!(c.ask(Command::DeleteAccessKey { id }), Outcome::Done);
+    assert_eq!(c.refused(replace(row(2), row(3))), Refusal::PreconditionFailed, "it was revoked");
+    assert_eq!(kept(&c), Ok(None));
 }
 
 #[test]
