@@ -40,11 +40,7 @@ const TILE_BYTES_MAX: usize = 4096;
 /// How far ahead of the arithmetic each shard is fetched.
 const AHEAD_BYTES: usize = 512;
 /// Shards that the CPU itself fetches ahead when the loop is as quick as memory: telling it to only takes time.
-const STREAMS_FEW: usize = 11;
-/// So many are still quick out of the second-level cache.
-const STREAMS_SOME: usize = 16;
-/// What surely lies there.
-const NEAR_BYTES: usize = 512 * 1024;
+const STREAMS_FEW: usize = 16;
 
 /// An instruction set that the code can be computed with. All give the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -133,11 +129,10 @@ impl Kernel {
         }
     }
 
-    /// Whether so many shards of so many bytes are to be fetched ahead; measured, see docs/benchmarks.md.
-    const fn fetches_ahead(self, streams: usize, bytes: usize) -> bool {
+    /// Whether so many shards are to be fetched ahead; measured, see docs/benchmarks.md.
+    const fn fetches_ahead(self, streams: usize) -> bool {
         match self {
             Self::Avx512Gfni if streams <= STREAMS_FEW => false,
-            Self::Avx512Gfni if streams <= STREAMS_SOME => streams * bytes > NEAR_BYTES,
             // More instructions a byte leave fewer loads under way; the CPU's own fetching does not make up for it.
             _ => true,
         }
@@ -272,7 +267,7 @@ impl<'t, 's, 'o> Task<'t, 's, 'o> {
         let one_group = table.rows <= table.kernel.group_rows_max();
         let tile = if one_group { self.bytes.max(1) } else { tile_bytes(table.columns) };
         let words_of_row = table.words.len() / table.rows;
-        let ahead = table.kernel.fetches_ahead(table.columns + table.rows, self.bytes);
+        let ahead = table.kernel.fetches_ahead(table.columns + table.rows);
         for start in (0..self.bytes).step_by(tile) {
             let bytes = start..self.bytes.min(start + tile);
             for group in groups(table.rows, table.kernel.group_rows_max()) {

@@ -46,6 +46,7 @@ impl Lanes for Avx2 {
     const BYTES: usize = 32;
     const WORDS: usize = 4;
     const PAIRS: bool = false;
+    const UNROLLED_ROWS_MAX: usize = 2;
     /// The low and the high nibbles.
     type Source = [__m256i; 2];
     /// Their products.

@@ -47,6 +47,7 @@ impl Lanes for Avx2Gfni {
     const BYTES: usize = 32;
     const WORDS: usize = 1;
     const PAIRS: bool = false;
+    const UNROLLED_ROWS_MAX: usize = 6;
     type Source = Self;
     type Factor = __m256i;
 

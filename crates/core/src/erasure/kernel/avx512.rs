@@ -8,8 +8,11 @@ use std::arch::x86_64::{
     _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512,
 };
 
+use super::Span;
 use super::lanes::{self, Lanes};
-use super::{STREAMS_FEW, Span};
+
+/// So few streams go best in short steps, which keep loads and stores closer together.
+const STREAMS_SHORT: usize = 11;
 
 /// The truth table of a ⊕ b ⊕ c.
 const XOR3: i32 = 0x96;
@@ -30,7 +33,7 @@ pub(super) fn run(span: &mut Span<'_, '_, '_>) {
     // SAFETY: it has, and a span comes from a `Task`.
     unsafe {
         // With few shards, short steps keep loads and stores closer together, and the CPU fetches ahead by itself.
-        let few = span.sources.len() + span.outs.len() <= STREAMS_FEW;
+        let few = span.sources.len() + span.outs.len() <= STREAMS_SHORT;
         match span.outs.len() {
             1 if few => rows::<1, 1>(span),
             2 if few => rows::<2, 2>(span),
@@ -39,7 +42,7 @@ pub(super) fn run(span: &mut Span<'_, '_, '_>) {
             1 => rows::<1, 4>(span),
             2 => rows::<2, 4>(span),
             3 => rows::<3, 4>(span),
-            4 => rows::<4, 4>(span),
+            4 => rows::<4, 3>(span),
             5 => rows::<5, 3>(span),
             6 => rows::<6, 2>(span),
             7 => rows::<7, 2>(span),
@@ -66,6 +69,7 @@ impl Lanes for Avx512 {
     const BYTES: usize = 64;
     const WORDS: usize = 1;
     const PAIRS: bool = true;
+    const UNROLLED_ROWS_MAX: usize = 6;
     type Source = Self;
     type Factor = __m512i;
 

@@ -12,6 +12,21 @@ use super::Span;
 /// Bytes of a cache line: what one prefetch brings.
 const LINE_BYTES: usize = 64;
 
+/// Sources, or pairs of them, in an unrolled block: each is loaded by instructions of its own. CPUs tell the streams that
+/// they fetch ahead apart by the address of the loading instruction, so in a loop over sources all of them look like one
+/// that jumps about. (Inferred; the gain is measured: docs/benchmarks.md.)
+const SLOTS: usize = 8;
+
+/// `$body` for each of at most [`SLOTS`] items, unrolled.
+macro_rules! in_slots {
+    ($block:expr, $item:ident => $body:block) => {
+        in_slots!(@ $block, $item, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $block:expr, $item:ident, $body:block, $($slot:literal)*) => {
+        $(if let Some($item) = $block.get($slot) $body)*
+    };
+}
+
 /// A SIMD register of bytes, and the field's arithmetic in it.
 ///
 /// # Safety of the methods
@@ -24,6 +39,8 @@ pub(super) trait Lanes: Copy {
     const WORDS: usize;
     /// Whether the sum of three takes one instruction, so that sources are best added in pairs.
     const PAIRS: bool;
+    /// Up to how many rows the loop over the sources is unrolled ([`SLOTS`]); measured.
+    const UNROLLED_ROWS_MAX: usize;
     /// A source, ready to be multiplied.
     type Source: Copy;
     /// A coefficient, ready to multiply.
@@ -125,41 +142,81 @@ unsafe fn step<V: Lanes, const M: usize, const U: usize, const AHEAD: bool>(
             outs.iter().for_each(|out| fetch::<V, U>(out.wrapping_add(at + span.ahead)));
         }
         let mut words = span.words.as_ptr();
+        let slots = if M <= V::UNROLLED_ROWS_MAX { SLOTS } else { 1 };
         let (pairs, rest) = if V::PAIRS { span.sources.as_chunks::<2>() } else { (&[][..], span.sources) };
-        for [a, b] in pairs {
-            let [a, b] = [a.as_ptr().add(at), b.as_ptr().add(at)];
-            if AHEAD {
-                fetch::<V, U>(a.wrapping_add(span.ahead));
-                fetch::<V, U>(b.wrapping_add(span.ahead));
-            }
-            let a: [V::Source; U] = std::array::from_fn(|u| V::load(a.add(u * V::BYTES)).source());
-            let b: [V::Source; U] = std::array::from_fn(|u| V::load(b.add(u * V::BYTES)).source());
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factors =
-                    [V::factor(words.add(row * V::WORDS)), V::factor(words.add((M + row) * V::WORDS))];
-                for u in 0..U {
-                    sums[u] = sums[u].add_two([a[u], b[u]], factors);
-                }
-            }
-            words = words.add(2 * M * V::WORDS);
+        for block in pairs.chunks(slots) {
+            in_slots!(block, pair => {
+                add_pair::<V, M, U, AHEAD>(&mut sums, pair, words, at, span.ahead);
+                words = words.add(2 * M * V::WORDS);
+            });
         }
-        for source in rest {
-            let source = source.as_ptr().add(at);
-            if AHEAD {
-                fetch::<V, U>(source.wrapping_add(span.ahead));
-            }
-            let source: [V::Source; U] = std::array::from_fn(|u| V::load(source.add(u * V::BYTES)).source());
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = V::factor(words.add(row * V::WORDS));
-                for u in 0..U {
-                    sums[u] = sums[u].add(source[u], factor);
-                }
-            }
-            words = words.add(M * V::WORDS);
+        for block in rest.chunks(slots) {
+            in_slots!(block, source => {
+                add_one::<V, M, U, AHEAD>(&mut sums, source, words, at, span.ahead);
+                words = words.add(M * V::WORDS);
+            });
         }
         for (sums, out) in sums.iter().zip(outs) {
             for (u, sum) in sums.iter().enumerate() {
                 sum.store(out.add(at + u * V::BYTES));
+            }
+        }
+    }
+}
+
+/// Adds two sources' step to the sums.
+///
+/// # Safety
+/// As [`step`]; `words` are those of the two.
+#[inline(always)]
+unsafe fn add_pair<V: Lanes, const M: usize, const U: usize, const AHEAD: bool>(
+    sums: &mut [[V; U]; M],
+    pair: &[&[u8]; 2],
+    words: *const u64,
+    at: usize,
+    ahead: usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        let [a, b] = [pair[0].as_ptr().add(at), pair[1].as_ptr().add(at)];
+        if AHEAD {
+            fetch::<V, U>(a.wrapping_add(ahead));
+            fetch::<V, U>(b.wrapping_add(ahead));
+        }
+        let a: [V::Source; U] = std::array::from_fn(|u| V::load(a.add(u * V::BYTES)).source());
+        let b: [V::Source; U] = std::array::from_fn(|u| V::load(b.add(u * V::BYTES)).source());
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let factors = [V::factor(words.add(row * V::WORDS)), V::factor(words.add((M + row) * V::WORDS))];
+            for u in 0..U {
+                sums[u] = sums[u].add_two([a[u], b[u]], factors);
+            }
+        }
+    }
+}
+
+/// As [`add_pair`], one source.
+///
+/// # Safety
+/// As [`step`]; `words` are the source's.
+#[inline(always)]
+unsafe fn add_one<V: Lanes, const M: usize, const U: usize, const AHEAD: bool>(
+    sums: &mut [[V; U]; M],
+    source: &[u8],
+    words: *const u64,
+    at: usize,
+    ahead: usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        let source = source.as_ptr().add(at);
+        if AHEAD {
+            fetch::<V, U>(source.wrapping_add(ahead));
+        }
+        let source: [V::Source; U] = std::array::from_fn(|u| V::load(source.add(u * V::BYTES)).source());
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let factor = V::factor(words.add(row * V::WORDS));
+            for u in 0..U {
+                sums[u] = sums[u].add(source[u], factor);
             }
         }
     }

@@ -47,6 +47,7 @@ impl Lanes for Neon {
     const BYTES: usize = 16;
     const WORDS: usize = 4;
     const PAIRS: bool = false;
+    const UNROLLED_ROWS_MAX: usize = 0;
     /// The low and the high nibbles.
     type Source = [uint8x16_t; 2];
     /// Their products.

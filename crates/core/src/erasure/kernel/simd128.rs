@@ -35,6 +35,7 @@ impl Lanes for Simd128 {
     const BYTES: usize = 16;
     const WORDS: usize = 4;
     const PAIRS: bool = false;
+    const UNROLLED_ROWS_MAX: usize = 0;
     /// The low and the high nibbles.
     type Source = [v128; 2];
     /// Their products.

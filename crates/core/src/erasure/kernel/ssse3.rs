@@ -45,6 +45,7 @@ impl Lanes for Ssse3 {
     const BYTES: usize = 16;
     const WORDS: usize = 4;
     const PAIRS: bool = false;
+    const UNROLLED_ROWS_MAX: usize = 2;
     /// The low and the high nibbles.
     type Source = [__m128i; 2];
     /// Their products.
