@@ -7,6 +7,7 @@
 
 mod pool;
 mod queue;
+mod seat;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::queries::{answer_queries, query_words};
 use crate::snapshot::Written;
 use crate::sqlite::{SqliteTables, ViewError, ViewPlace};
 use pool::Pool;
+pub use seat::SeatedMeta;
 use queue::{Encoded, Job, Queue};
 
 query_words!();
@@ -35,7 +37,7 @@ pub struct EmbeddedMeta {
     queue: Arc<Queue>,
     pool: Pool,
     status: Arc<Mutex<MetaStatus>>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl EmbeddedMeta {
@@ -59,17 +61,18 @@ impl EmbeddedMeta {
             .name("meta-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| MetaError::Io { doing: "starting the metadata writer", source })?;
-        Ok(Self { queue, pool: Pool::new(path), status, writer: Some(writer) })
+        Ok(Self { queue, pool: Pool::new(path), status, writer: Mutex::new(Some(writer)) })
     }
 
     /// Finishes what is queued, takes a snapshot if the log is long, and stops.
-    pub fn close(mut self) {
+    pub fn close(self) {
         self.stop();
     }
 
-    fn stop(&mut self) {
+    fn stop(&self) {
         self.queue.close();
-        if let Some(writer) = self.writer.take() {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
             // A writer that panicked has nothing to finish; its callers were told `Unknown`.
             let _ = writer.join();
         }

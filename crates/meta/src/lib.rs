@@ -26,7 +26,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use embedded::{EmbeddedMeta, InlineMeta};
+pub use embedded::{EmbeddedMeta, InlineMeta, SeatedMeta};
 pub use engine::{Engine, Options};
 pub use error::MetaError;
 pub use log::writer::WriteOptions;

@@ -8,7 +8,7 @@ use super::crash_disk::{Image, Recorder};
 use super::{TempDir, open, options};
 use crate::conformance::{conformance, contents, differential, wait};
 use crate::sqlite::{DumpedRow, ViewPlace};
-use crate::{EmbeddedMeta, InlineMeta, MemoryMeta, Meta, MetaError, WriteOptions};
+use crate::{EmbeddedMeta, InlineMeta, MemoryMeta, Meta, MetaError, SeatedMeta, WriteOptions};
 
 fn embedded(dir: &TempDir, recorder: &Recorder) -> EmbeddedMeta {
     let mut options = options(&recorder.drives(), ViewPlace::Path(dir.view()));
@@ -38,6 +38,58 @@ fn the_embedded_engine_passes() {
         dirs.borrow_mut().push(dir);
         Box::new(meta)
     });
+}
+
+#[test]
+fn an_engine_moves_to_other_drives_while_it_is_used_and_leaves_nothing_behind() {
+    let (here, there) = (TempDir::new(), TempDir::new());
+    let recorder = Recorder::new(vec![Image::default(); 3]);
+    let drives = recorder.drives();
+    let (old, new) = (&drives[..2], &drives[1..]);
+    let meta = EmbeddedMeta::open(options(old, ViewPlace::Path(here.view()))).expect("opens");
+    let meta = Arc::new(SeatedMeta::new(meta));
+    std::thread::scope(|scope| {
+        for worker in 0..3_u64 {
+            let meta = meta.clone();
+            scope.spawn(move || {
+                for request in super::requests(900 + worker, 200) {
+                    wait(meta.apply(request)).expect("committed, whichever drives it was on");
+                }
+            });
+        }
+        let make = |moved: bool| {
+            let (drives, dir) = if moved { (new, &there) } else { (old, &here) };
+            Ok(options(drives, ViewPlace::Path(dir.view())))
+        };
+        meta.reseat(make, Some(&here.view())).expect("moves");
+    });
+    let expected = contents(&*meta, 100);
+    let generation = wait(meta.status()).expect("it answers").generation;
+    drop(meta);
+    // The third drive alone has everything, with a view made anew.
+    let fresh = TempDir::new();
+    let mut options = options(&drives[2..], ViewPlace::Path(fresh.view()));
+    options.known_generation = generation;
+    let alone = EmbeddedMeta::open(options).expect("opens");
+    assert_eq!(contents(&alone, 100), expected);
+}
+
+#[test]
+fn an_engine_that_cannot_move_stays_where_it_was() {
+    let dir = TempDir::new();
+    let recorder = Recorder::new(vec![Image::default(); 2]);
+    let drives = recorder.drives();
+    let meta = EmbeddedMeta::open(options(&drives, ViewPlace::Path(dir.view()))).expect("opens");
+    let meta = SeatedMeta::new(meta);
+    let make = |moved: bool| {
+        let mut options = options(if moved { &[] } else { &drives }, ViewPlace::Path(dir.view()));
+        options.known_generation = u64::from(moved);
+        Ok(options)
+    };
+    assert!(meta.reseat(make, None).is_err());
+    for request in super::requests(3, 20) {
+        wait(meta.apply(request)).expect("committed");
+    }
 }
 
 #[test]
