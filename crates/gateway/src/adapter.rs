@@ -5,6 +5,7 @@ use s3s::{S3, S3Request, S3Response, S3Result, dto};
 
 use crate::auth::Call;
 use crate::verb;
+use crate::window::Windows;
 
 /// What every verb works with.
 pub(crate) struct Gate {
@@ -14,15 +15,17 @@ pub(crate) struct Gate {
     pub(crate) token_key: [u8; 32],
     /// Where we are.
     pub(crate) region: String,
+    /// Memory for answers.
+    pub(crate) windows: Windows,
 }
 
 /// See the module.
 pub(crate) struct Adapter(Gate);
 
 impl Adapter {
-    /// Verbs over that data path.
-    pub(crate) fn new(client: Client, token_key: [u8; 32], region: String) -> Self {
-        Self(Gate { client, token_key, region })
+    /// Verbs over those means.
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self(gate)
     }
 }
 

@@ -156,16 +156,17 @@ impl S3Access for Gatekeeper {
         let Some(action) = action(name) else {
             return Err(s3_error!(NotImplemented, "{name} is not implemented by this server."));
         };
-        let insists = cx.headers().get("x-amz-expected-bucket-owner");
-        if let Some(insists) = insists.and_then(|value| value.to_str().ok()) {
-            expect_owner(&self.client, &scope, bucket, insists).await?;
-        }
         let key = match key {
             Some(key) => key.to_owned(),
             None if action == Action::List => listed(cx.uri()),
             None => String::new(),
         };
         authorise(&self.client, &scope, &principal, action, (bucket, &key)).await?;
+        // Not before: whoever may not use a bucket must not find out whose it is.
+        let insists = cx.headers().get("x-amz-expected-bucket-owner");
+        if let Some(insists) = insists.map(|value| value.to_str().unwrap_or_default()) {
+            expect_owner(&self.client, &scope, bucket, insists).await?;
+        }
         cx.extensions_mut().insert(principal);
         Ok(())
     }

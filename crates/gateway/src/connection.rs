@@ -18,6 +18,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::pace::{Debt, Pace};
+
 const RESTING: u8 = 0;
 const HEAD: u8 = 1;
 const SERVING: u8 = 2;
@@ -60,6 +62,8 @@ pub(crate) struct Timeouts {
     pub(crate) head: Duration,
     /// Between requests, and for a peer that takes nothing of what we write.
     pub(crate) idle: Duration,
+    /// How slowly the peer may take what we write.
+    pub(crate) answer: Pace,
 }
 
 /// A socket with its limits.
@@ -68,14 +72,15 @@ pub(crate) struct Watched<S> {
     phase: Phase,
     timeouts: Timeouts,
     reading: Option<(u8, Pin<Box<Sleep>>)>,
-    writing: Option<Pin<Box<Sleep>>>,
+    writing: Debt,
     scan: HeadScan,
 }
 
 impl<S> Watched<S> {
     /// Watches a socket.
     pub(crate) fn new(socket: S, phase: Phase, timeouts: Timeouts) -> Self {
-        Self { socket, phase, timeouts, reading: None, writing: None, scan: HeadScan::default() }
+        let writing = Debt::new(timeouts.answer);
+        Self { socket, phase, timeouts, reading: None, writing, scan: HeadScan::default() }
     }
 
     fn reading_is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -109,7 +114,7 @@ impl<S> Watched<S> {
 }
 
 fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the peer was silent for too long")
+    io::Error::new(io::ErrorKind::TimedOut, "the peer was silent or too slow for too long")
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -135,14 +140,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Watched<S> {
-    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.writing = None;
-            return polled;
+    /// Gives up on a peer that takes what we write too slowly, or nothing at all. `taken`: how many bytes that were.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+        taken: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        match &polled {
+            Poll::Ready(written) => {
+                self.writing.pay(written.as_ref().map_or(0, taken));
+                polled
+            }
+            Poll::Pending => self.writing.poll_too_slow(cx, self.timeouts.idle).map(|()| Err(timed_out())),
         }
-        let idle = self.timeouts.idle;
-        let timer = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        if timer.as_mut().poll(cx).is_ready() { Poll::Ready(Err(timed_out())) } else { Poll::Pending }
     }
 }
 
@@ -150,7 +161,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_write(cx, buf);
-        this.watch(cx, polled)
+        this.watch(cx, polled, |written| *written)
     }
 
     fn poll_write_vectored(
@@ -160,7 +171,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
-        this.watch(cx, polled)
+        this.watch(cx, polled, |written| *written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -170,13 +181,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_flush(cx);
-        this.watch(cx, polled)
+        this.watch(cx, polled, |()| 0)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_shutdown(cx);
-        this.watch(cx, polled)
+        this.watch(cx, polled, |()| 0)
     }
 }
 
@@ -269,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_and_a_slow_head_end() {
-        let timeouts = Timeouts { head: Duration::from_secs(10), idle: Duration::from_secs(60) };
+        let timeouts = timeouts();
         let phase = Phase::default();
         let (mut peer, socket) = tokio::io::duplex(64);
         let mut socket = Watched::new(socket, phase.clone(), timeouts);
@@ -293,6 +304,49 @@ mod tests {
         let mut socket = Watched::new(peer_of(&mut peer), phase.clone(), timeouts);
         let served = tokio::time::timeout(Duration::from_secs(3600), read(&mut socket)).await;
         assert!(served.is_err(), "a request that is being served has no read timeout");
+    }
+
+    fn timeouts() -> Timeouts {
+        let answer = Pace { grace: Duration::from_secs(30), rate_min: 1024 };
+        Timeouts { head: Duration::from_secs(10), idle: Duration::from_secs(60), answer }
+    }
+
+    /// A peer that takes a little now and then was never silent for long, and could hold a request's place for days.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_its_answer_too_slowly_ends_and_one_at_the_least_rate_does_not() {
+        for (bytes, every_s, ends_s) in
+            [(100, 10, Some(30..=40)), (30 << 10, 29, None), (1, 1000, Some(30..=31))]
+        {
+            let (mut peer, socket) = tokio::io::duplex(64);
+            let mut socket = Watched::new(socket, Phase::default(), timeouts());
+            let start = Instant::now();
+            let taking = async {
+                loop {
+                    tokio::time::sleep(Duration::from_secs(every_s)).await;
+                    let mut scrap = vec![0; bytes];
+                    tokio::io::AsyncReadExt::read_exact(&mut peer, &mut scrap).await.expect("more comes");
+                }
+            };
+            let writing = async {
+                let error = loop {
+                    let wrote = tokio::io::AsyncWriteExt::write(&mut socket, &[0; 64]).await;
+                    if let Err(error) = wrote {
+                        break error;
+                    }
+                };
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            };
+            tokio::select! {
+                () = writing => {}
+                () = taking => {}
+                () = tokio::time::sleep(Duration::from_secs(3600)) => {}
+            }
+            let took = start.elapsed().as_secs();
+            assert!(
+                ends_s.map_or(took >= 3600, |range| range.contains(&took)),
+                "{bytes} every {every_s} s: {took}"
+            );
+        }
     }
 
     /// Replaces the peer by the other end of a new pipe.

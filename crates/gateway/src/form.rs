@@ -41,13 +41,20 @@ const KEY_BYTES_MAX: usize = 1024;
 /// What stands for the file's name in a key.
 const FILE_NAME: &str = "${filename}";
 
-/// Carries out a form that was posted to a bucket.
-pub(crate) async fn post(
+/// A form up to its file, signed by somebody.
+pub(crate) struct Posted {
+    form: Form<s3s::Body>,
+    principal: Principal,
+    policy: Policy,
+}
+
+/// Reads a form that was posted to a bucket up to its file, and finds out who signed it.
+pub(crate) async fn open(
     doorman: &Doorman,
     scope: &Arc<Scope>,
     (head, bucket): (&request::Parts, &str),
     body: s3s::Body,
-) -> S3Result<HttpResponse> {
+) -> S3Result<Posted> {
     scope.set_operation(Operation::named(NAME));
     scope.set_target(bucket, None);
     scope.set_reached();
@@ -56,11 +63,21 @@ pub(crate) async fn post(
     }
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = parts::boundary(content_type.unwrap_or_default())?;
-    let mut form = match parts::read(body, &boundary).await {
+    let form = match parts::read(body, &boundary).await {
         Ok(form) => form,
         Err(error) => return Err(scope.fault().map_or(error, crate::error::body_fault)),
     };
     let (principal, policy) = authenticate(doorman, scope, &form).await?;
+    Ok(Posted { form, principal, policy })
+}
+
+/// Does what it asks for, if its policy and its signer's grants allow that.
+pub(crate) async fn carry_out(
+    doorman: &Doorman,
+    scope: &Arc<Scope>,
+    bucket: &str,
+    Posted { mut form, principal, policy }: Posted,
+) -> S3Result<HttpResponse> {
     let key = form.field("key").unwrap_or_default().replace(FILE_NAME, &form.file_name);
     let named = |(name, value): &(String, String)| {
         (name.clone(), if name == "key" { key.clone() } else { value.clone() })

@@ -23,22 +23,24 @@ use s3s::{HttpResponse, S3Error, S3Result, dto, s3_error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Gate};
 use crate::auth::{Credentials, Gatekeeper, Keys};
 use crate::connection::Phase;
 use crate::cors::Rules;
 use crate::error::{advice, body_fault, content_sha256_mismatch, custom, document, read_document, slow_down};
 use crate::form;
 use crate::host::Hosts;
-use crate::inlet::{Inlet, Pace, Share};
+use crate::inlet::{BodyFault, Inlet, Share};
 use crate::metrics::{Metrics, Operation};
 use crate::names::BucketNames;
 use crate::options::{BODY_WINDOW_BYTES, DOCUMENT_BYTES_MAX, Options, Parts};
 use crate::outlet::{Ending, Journal, Outlet};
+use crate::pace::Pace;
 use crate::rate::KeyRates;
 use crate::scope::{CURRENT, Scope};
 use crate::screen::{Plan, screen};
 use crate::signed::BUCKET_REGION;
+use crate::window::Windows;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// What 503 tells clients to wait, in seconds.
@@ -65,6 +67,7 @@ pub(crate) struct Front {
     metrics: Arc<Metrics>,
     journal: Option<Arc<dyn Journal>>,
     requests: Arc<Semaphore>,
+    forms: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
     id_base: u64,
     id_next: AtomicU64,
@@ -84,7 +87,9 @@ impl Front {
     pub(crate) fn new(parts: Parts, metrics: Arc<Metrics>) -> Self {
         let Parts { client, credentials, token_key, region, options, journal, tls: _ } = parts;
         let hosts = Hosts::new(&options.domains);
-        let mut builder = S3ServiceBuilder::new(Adapter::new(client.clone(), token_key, region.clone()));
+        let windows = Windows::new(options.answer_bytes_max, options.queue_wait);
+        let gate = Gate { client: client.clone(), token_key, region: region.clone(), windows };
+        let mut builder = S3ServiceBuilder::new(Adapter::new(gate));
         builder.set_auth(Keys(Arc::clone(&credentials)));
         let rates = Arc::new(KeyRates::new(options.key_requests_per_second));
         builder.set_access(Gatekeeper { client: client.clone(), rates: Arc::clone(&rates) });
@@ -101,6 +106,7 @@ impl Front {
             metrics,
             journal,
             requests: Arc::new(Semaphore::new(requests_max)),
+            forms: Arc::new(Semaphore::new(options.forms_max.clamp(1, Semaphore::MAX_PERMITS))),
             body_kib: Arc::new(Semaphore::new(kib_max.max(BODY_WINDOW_BYTES >> 10))),
             options,
             // Unique ids need no secrecy: the standard library's own random seed will do.
@@ -134,8 +140,11 @@ impl Front {
         let bucket = bucket_of(&head, &self.hosts);
         let browser = head.headers.contains_key(ORIGIN).then(|| head.headers.clone());
         let answered = match self.admit(&head, malformed) {
-            Ok(_) if asked.method == Method::OPTIONS => self.preflight(&head.headers, &bucket, &scope).await,
-            Ok(plan) => self.call(head, body, (plan, &bucket), &scope, &mut ending).await,
+            Ok(_) if asked.method == Method::OPTIONS => {
+                self.preflight(&head.headers, &bucket, &scope, &mut ending).await
+            }
+            Ok(plan) if plan.form => self.form(head, body, (plan, &bucket), &scope, &mut ending).await,
+            Ok(plan) => self.call(head, body, plan, &scope, &mut ending).await,
             Err(refusal) => Err(refusal),
         };
         let answer = match answered {
@@ -144,7 +153,7 @@ impl Front {
         };
         let (mut head, body) = finish(answer, &asked, &scope, &mut ending).into_parts();
         if let Some(browser) = browser.filter(|_| asked.method != Method::OPTIONS) {
-            let rules = self.rules(&bucket).await;
+            let rules = self.rules(&bucket, &mut ending).await.unwrap_or_default();
             head.headers.extend(rules.answer(asked.method.as_str(), &browser).unwrap_or_default());
         }
         // A final answer to a client that waits for `100 Continue` ends the connection, as S3 does it: botocore takes the
@@ -176,24 +185,16 @@ impl Front {
         &self,
         head: request::Parts,
         body: Incoming,
-        (plan, bucket): (Plan, &str),
+        plan: Plan,
         scope: &Arc<Scope>,
         ending: &mut Ending,
     ) -> S3Result<HttpResponse> {
         ending.slot = Some(self.turn(&self.requests, 1).await?);
-        let is_form = plan.form;
         let body = if body.is_end_stream() && plan.chunked.is_none() {
             s3s::Body::empty()
         } else {
-            let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(BODY_WINDOW_BYTES);
-            let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
-            let share = Share { all: Arc::clone(&self.body_kib), held };
-            let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
-            s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share))
+            self.let_in(body, plan, scope).await?
         };
-        if is_form {
-            return form::post(&self.doorman, scope, (&head, bucket), body).await;
-        }
         let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(Arc::clone(scope));
         let answered = CURRENT.scope(Arc::clone(scope), self.service.call(request)).await;
@@ -203,23 +204,63 @@ impl Front {
         })
     }
 
-    /// A bucket's rules for browsers; none where they cannot be read.
-    async fn rules(&self, bucket: &str) -> Rules {
+    /// Lets a body in, once there is memory for it.
+    async fn let_in(&self, body: Incoming, plan: Plan, scope: &Arc<Scope>) -> S3Result<s3s::Body> {
+        let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(BODY_WINDOW_BYTES);
+        let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
+        let share = Share { all: Arc::clone(&self.body_kib), held };
+        let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
+        Ok(s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share)))
+    }
+
+    /// Serves a browser's form. Who sends it is known only when its fields have come: until then it has one of a few places
+    /// of its own, for a short time, and takes none from requests that are signed in their head.
+    async fn form(
+        &self,
+        head: request::Parts,
+        body: Incoming,
+        (plan, bucket): (Plan, &str),
+        scope: &Arc<Scope>,
+        ending: &mut Ending,
+    ) -> S3Result<HttpResponse> {
+        let place = self.turn(&self.forms, 1).await?;
+        let opened = async {
+            let body = self.let_in(body, plan, scope).await?;
+            form::open(&self.doorman, scope, (&head, bucket), body).await
+        };
+        let opened = timeout(self.options.head_timeout, opened).await;
+        let posted = opened.map_err(|_elapsed| body_fault(BodyFault::Slow))??;
+        ending.slot = Some(self.turn(&self.requests, 1).await?);
+        drop(place);
+        form::carry_out(&self.doorman, scope, bucket, posted).await
+    }
+
+    /// A bucket's rules for browsers; none where they cannot be read. Strangers may ask: that takes a request's place, too.
+    async fn rules(&self, bucket: &str, ending: &mut Ending) -> S3Result<Rules> {
         if bucket.is_empty() {
-            return Rules::default();
+            return Ok(Rules::default());
+        }
+        if ending.slot.is_none() {
+            ending.slot = Some(self.turn(&self.requests, 1).await?);
         }
         let row = self.doorman.client.bucket(bucket).await;
-        row.map(|row| Rules::of_bucket(&row.documents)).unwrap_or_default()
+        Ok(row.map(|row| Rules::of_bucket(&row.documents)).unwrap_or_default())
     }
 
     /// Answers what a browser asks before a request. Nobody is asked who they are: the answer shows what any page could find out.
-    async fn preflight(&self, headers: &HeaderMap, bucket: &str, scope: &Scope) -> S3Result<HttpResponse> {
+    async fn preflight(
+        &self,
+        headers: &HeaderMap,
+        bucket: &str,
+        scope: &Scope,
+        ending: &mut Ending,
+    ) -> S3Result<HttpResponse> {
         scope.set_operation(Operation::named("OptionsObject"));
         if !headers.contains_key(ORIGIN) || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
             let message = "Insufficient information. Origin and Access-Control-Request-Method are needed.";
             return Err(custom("BadRequest", StatusCode::BAD_REQUEST, message));
         }
-        let Some(allowed) = self.rules(bucket).await.preflight(headers) else {
+        let Some(allowed) = self.rules(bucket, ending).await?.preflight(headers) else {
             let message = "CORSResponse: This CORS request is not allowed: see the bucket's CORS rules.";
             return Err(custom("AccessForbidden", StatusCode::FORBIDDEN, message));
         };

@@ -13,11 +13,11 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep};
 
 use crate::checksum::DocumentCheck;
 use crate::chunked::Framing;
 use crate::options::BODY_WINDOW_BYTES;
+use crate::pace::{Debt, Pace};
 use crate::scope::Scope;
 use crate::screen::Plan;
 
@@ -71,23 +71,6 @@ impl std::fmt::Display for BodyFault {
 
 impl std::error::Error for BodyFault {}
 
-/// How slow a body may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// Waiting that is free.
-    pub(crate) grace: Duration,
-    /// Bytes per second that pay for the rest.
-    pub(crate) rate_min: u64,
-}
-
-impl Pace {
-    /// How long a body that brought so many bytes may have been waited for.
-    fn allowed(self, received: u64) -> Duration {
-        let earned_ms = received.saturating_mul(1000) / self.rate_min.max(1);
-        self.grace.saturating_add(Duration::from_millis(earned_ms))
-    }
-}
-
 /// Body bytes that the gateway may hold, and this request's share.
 pub(crate) struct Share {
     /// All of it, in KiB.
@@ -117,12 +100,10 @@ impl Share {
 pub(crate) struct Inlet<B = Incoming> {
     body: B,
     scope: Arc<Scope>,
-    pace: Pace,
+    debt: Debt,
     share: Share,
     bytes_max: u64,
     received: u64,
-    waited: Duration,
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
     framing: Option<Framing>,
     ready: VecDeque<Bytes>,
     document: Option<(DocumentCheck, DeclarationScan)>,
@@ -135,12 +116,10 @@ impl<B> Inlet<B> {
         Self {
             body,
             scope,
-            pace,
+            debt: Debt::new(pace),
             share,
             bytes_max: plan.bytes_max,
             received: 0,
-            waited: Duration::ZERO,
-            waiting: None,
             framing: plan.chunked.map(Framing::new),
             ready: VecDeque::new(),
             document: plan.document.map(|digests| (DocumentCheck::new(digests), DeclarationScan::default())),
@@ -184,22 +163,6 @@ impl<B> Inlet<B> {
         let right = self.document.take().is_none_or(|(check, _)| check.holds());
         if right { Ok(()) } else { Err(BodyFault::Digest) }
     }
-
-    /// Whether the client has been waited for longer than its bytes are worth.
-    fn is_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
-        let left = self.pace.allowed(self.received).saturating_sub(self.waited);
-        let (_, timer) = self.waiting.get_or_insert_with(|| {
-            let now = Instant::now();
-            (now, Box::pin(tokio::time::sleep_until(now + left)))
-        });
-        timer.as_mut().poll(cx).is_ready()
-    }
-
-    fn stop_waiting(&mut self) {
-        if let Some((since, _)) = self.waiting.take() {
-            self.waited += since.elapsed();
-        }
-    }
 }
 
 impl<B> Body for Inlet<B>
@@ -224,11 +187,15 @@ where
             }
             this.scope.set_body_asked();
             let polled = Pin::new(&mut this.body).poll_frame(cx);
-            if polled.is_ready() {
-                this.stop_waiting();
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => this.debt.pay(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(_) => this.debt.pay(0),
+                Poll::Pending => {}
             }
             match polled {
-                Poll::Pending if this.is_too_slow(cx) => return this.fail(BodyFault::Slow),
+                Poll::Pending if this.debt.poll_too_slow(cx, Duration::MAX).is_ready() => {
+                    return this.fail(BodyFault::Slow);
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => {
                     // HTTP trailers carry nothing that S3 knows: its trailers are inside aws-chunked bodies.

@@ -15,8 +15,9 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame};
 use tokio::sync::Semaphore;
 
-use super::{BodyFault, Inlet, Pace, Share};
+use super::{BodyFault, Inlet, Share};
 use crate::checksum::Digests;
+use crate::pace::Pace;
 use crate::scope::Scope;
 use crate::screen::{Chunking, Plan};
 

@@ -8,7 +8,9 @@
 //! | `connection` | the socket's time limits |
 //! | `front` | one request: id, admission, budget, the answer's last touch, log and counters |
 //! | `screen`, `signed` | what is refused before any cryptography |
-//! | `inlet`, `chunked` | the request body: rate, size, aws-chunked framing |
+//! | `inlet`, `chunked` | the request body: size, aws-chunked framing |
+//! | `pace` | how slow a peer may be, in both directions |
+//! | `window` | memory for what is read ahead of clients |
 //! | `auth`, `access` | who asks, and the table that says what they may do |
 //! | `adapter`, `verb` | S3's operations, one file each |
 //! | `error` | every refusal's code, status and advice |
@@ -39,6 +41,7 @@ pub mod metrics;
 mod names;
 mod options;
 mod outlet;
+mod pace;
 mod range;
 mod rate;
 mod reading;
@@ -49,6 +52,7 @@ mod signed;
 mod tags;
 mod token;
 mod verb;
+mod window;
 
 pub use auth::{Credentials, Lookup, Principal, Scope, Secret};
 pub use grants::Grants;

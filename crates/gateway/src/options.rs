@@ -45,7 +45,7 @@ pub struct Options {
     pub key_requests_per_second: u32,
     /// How long a request may wait for its turn.
     pub queue_wait: Duration,
-    /// From a request's first byte to the end of its head.
+    /// From a request's first byte to the end of its head; and for the fields of a form.
     pub head_timeout: Duration,
     /// Between two requests of a connection, and for a client that takes none of its answer.
     pub idle_timeout: Duration,
@@ -53,6 +53,15 @@ pub struct Options {
     pub body_grace: Duration,
     /// Bytes per second that a body must bring after that.
     pub body_rate_min: u64,
+    /// How long a client may take its answer as slowly as it likes; counted while the gateway waits for it only.
+    pub answer_grace: Duration,
+    /// Bytes per second that it must take after that.
+    pub answer_rate_min: u64,
+    /// Bytes of answers that are fetched ahead of their clients at once, over all requests.
+    pub answer_bytes_max: usize,
+    /// Browser forms being read whose signature is not known yet; more wait `queue_wait`, then get 503 SlowDown. Each has
+    /// `head_timeout` for its fields.
+    pub forms_max: usize,
     /// Bytes of one PUT or part (5 GiB, as S3).
     pub put_bytes_max: u64,
     /// How long running requests may go on after shutdown began.
@@ -73,6 +82,10 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(60),
             body_grace: Duration::from_secs(30),
             body_rate_min: 1024,
+            answer_grace: Duration::from_secs(30),
+            answer_rate_min: 1024,
+            answer_bytes_max: 256 << 20,
+            forms_max: 32,
             put_bytes_max: 5 << 30,
             drain_timeout: Duration::from_secs(30),
         }

@@ -14,6 +14,7 @@ use pangea_core::meta::ETag;
 use s3s::dto::{self, StreamingBlob, Timestamp, TimestampFormat};
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3Error, S3Result, s3_error};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::adapter::Gate;
 use crate::attributes::time;
@@ -22,6 +23,7 @@ use crate::condition::{ReadConditions, Verdict, parse};
 use crate::error::marker_headers;
 use crate::names;
 use crate::range::{self, Slice};
+use crate::window::Read;
 
 /// What a read wants.
 pub(crate) struct Wanted {
@@ -134,6 +136,8 @@ fn not_modified(object: &Object) -> S3Error {
 struct Reading {
     body: Mutex<Body>,
     left: u64,
+    /// What it may hold of the memory for answers.
+    _held: OwnedSemaphorePermit,
 }
 
 impl Stream for Reading {
@@ -157,6 +161,7 @@ impl ByteStream for Reading {
 }
 
 /// The data path's stream of exactly those bytes, as `s3s` wants it.
-pub(crate) fn blob(body: Body, bytes: &Range<u64>) -> StreamingBlob {
-    StreamingBlob::new(Reading { body: Mutex::new(body), left: bytes.end - bytes.start })
+pub(crate) fn blob(read: Read, bytes: &Range<u64>) -> StreamingBlob {
+    let Read { body, held } = read;
+    StreamingBlob::new(Reading { body: Mutex::new(body), left: bytes.end - bytes.start, _held: held })
 }

@@ -23,6 +23,7 @@ use crate::crowd::Crowds;
 use crate::front::Front;
 use crate::metrics::Metrics;
 use crate::options::{HEAD_BYTES_MAX, Options, Parts};
+use crate::pace::Pace;
 
 /// Of hyper's buffers; grown only by bodies that fill it.
 const READ_BUFFER_BYTES_MAX: usize = 512 << 10;
@@ -36,9 +37,12 @@ const CROWDED_IDLE: Duration = Duration::from_secs(1);
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 8 << 20;
 const LINGER_BUFFER_BYTES: usize = 16 << 10;
-/// What a connection over the limit is told.
+/// What a connection over the limit is told, where http is spoken.
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nServer: Pangea\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
+/// And where https is: a fatal alert of TLS 1.2's record layer, `internal_error` (RFC 8446 section 6.2), which every client
+/// understands before any key is agreed on. A handshake for an answer in words would be work for whoever overloads us.
+const TURNED_AWAY_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 
 /// An S3 server, ready to be given a listener.
 pub struct Gateway {
@@ -113,7 +117,7 @@ impl Gateway {
         let (Ok(place), Some(crowd)) = (Arc::clone(places).try_acquire_owned(), crowd) else {
             self.metrics.turn_away();
             // Best effort: if it cannot be said at once, closing says it too.
-            let _said = socket.try_write(TURNED_AWAY);
+            let _said = socket.try_write(if self.tls.is_some() { TURNED_AWAY_TLS } else { TURNED_AWAY });
             return;
         };
         if let Err(error) = socket.set_nodelay(true) {
@@ -123,7 +127,8 @@ impl Gateway {
         let crowded = free * 100 < self.options.connections_max * (100 - CROWDED_PERCENT);
         let idle =
             if crowded { CROWDED_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
-        let timeouts = Timeouts { head: self.options.head_timeout, idle };
+        let answer = Pace { grace: self.options.answer_grace, rate_min: self.options.answer_rate_min };
+        let timeouts = Timeouts { head: self.options.head_timeout, idle, answer };
         let (front, metrics, stopping) =
             (Arc::clone(&self.front), Arc::clone(&self.metrics), stopping.clone());
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use s3s::stream::ByteStream;
 use s3s::{S3Error, S3Result, StdError, s3_error};
@@ -17,6 +17,8 @@ use crate::error::refused;
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 const FIELDS_MAX: usize = 100;
 const PART_HEAD_BYTES_MAX: usize = 4 << 10;
+/// How a second file announces itself, in lower case.
+const SECOND_FILE: &[u8] = b"name=\"file\"";
 /// RFC 2046: 1 to 70 characters.
 const BOUNDARY_CHARS_MAX: usize = 70;
 
@@ -60,7 +62,7 @@ where
 {
     // A delimiter is the line end before it, too; the first may stand at the very start.
     let delimiter = format!("\r\n--{boundary}").into_bytes();
-    let mut held = BytesMut::from(&b"\r\n"[..]);
+    let mut held = Held::new(b"\r\n");
     let mut fields: Vec<(String, String)> = Vec::new();
     skip_to(&mut body, &mut held, &delimiter, true).await?;
     loop {
@@ -86,18 +88,46 @@ where
     }
 }
 
+/// Bytes that came and were not handed on. However small the pieces are in which they come, each byte is looked at once.
+struct Held {
+    bytes: BytesMut,
+    /// So many were searched already for what is wanted now, in vain.
+    scanned: usize,
+}
+
+impl Held {
+    fn new(bytes: &[u8]) -> Self {
+        Self { bytes: BytesMut::from(bytes), scanned: 0 }
+    }
+
+    /// Where `wanted` begins. Until something is taken, it must be the same every time.
+    fn find(&mut self, wanted: &[u8]) -> Option<usize> {
+        // The last bytes that were searched may be the start of it.
+        let from = self.scanned.saturating_sub(wanted.len().saturating_sub(1));
+        let found = find(self.bytes.get(from..)?, wanted);
+        self.scanned = self.bytes.len();
+        found.map(|at| from + at)
+    }
+
+    /// The first `count` bytes, which must be there.
+    fn take(&mut self, count: usize) -> BytesMut {
+        self.scanned = 0;
+        self.bytes.split_to(count)
+    }
+}
+
 /// Reads up to and with the next delimiter; what stood before it.
-async fn skip_to<S>(body: &mut S, held: &mut BytesMut, delimiter: &[u8], first: bool) -> S3Result<BytesMut>
+async fn skip_to<S>(body: &mut S, held: &mut Held, delimiter: &[u8], first: bool) -> S3Result<BytesMut>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
     loop {
-        if let Some(at) = find(held, delimiter) {
+        if let Some(at) = held.find(delimiter) {
             if first && at != 0 {
                 return Err(malformed("it does not begin with its boundary"));
             }
-            let before = held.split_to(at);
-            held.advance(delimiter.len());
+            let before = held.take(at);
+            held.take(delimiter.len());
             return Ok(before);
         }
         more(body, held, FIELDS_BYTES_MAX).await?;
@@ -105,16 +135,16 @@ where
 }
 
 /// Reads on; refuses where so much is held already.
-async fn more<S>(body: &mut S, held: &mut BytesMut, held_max: usize) -> S3Result<()>
+async fn more<S>(body: &mut S, held: &mut Held, held_max: usize) -> S3Result<()>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
-    if held.len() > held_max {
+    if held.bytes.len() > held_max {
         return Err(malformed("a part is too long, or its boundary is missing"));
     }
     match body.next().await {
         Some(Ok(bytes)) => {
-            held.extend_from_slice(&bytes);
+            held.bytes.extend_from_slice(&bytes);
             Ok(())
         }
         // Why is recorded with the request where it matters (too slow, too short).
@@ -128,20 +158,20 @@ struct PartHead {
 }
 
 /// Reads a part's head: the rest of the delimiter's line, header lines, an empty line.
-async fn part_head<S>(body: &mut S, held: &mut BytesMut) -> S3Result<PartHead>
+async fn part_head<S>(body: &mut S, held: &mut Held) -> S3Result<PartHead>
 where
     S: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
     let end = loop {
-        if held.starts_with(b"--") {
+        if held.bytes.starts_with(b"--") {
             return Err(s3_error!(InvalidArgument, "POST requires exactly one file upload per request."));
         }
-        match find(held, b"\r\n\r\n") {
+        match held.find(b"\r\n\r\n") {
             Some(end) => break end,
             None => more(body, held, PART_HEAD_BYTES_MAX).await?,
         }
     };
-    let head = held.split_to(end + 4);
+    let head = held.take(end + 4);
     if end > PART_HEAD_BYTES_MAX {
         return Err(malformed("a part's headers are too long"));
     }
@@ -202,7 +232,7 @@ enum State {
 /// The bytes of a form's file.
 pub(crate) struct FileBytes<S> {
     body: S,
-    held: BytesMut,
+    held: Held,
     delimiter: Vec<u8>,
     ended: bool,
     state: State,
@@ -211,31 +241,35 @@ pub(crate) struct FileBytes<S> {
 impl<S> FileBytes<S> {
     /// Bytes of the file that are at hand; `None`: more must be read first.
     fn at_hand(&mut self) -> Option<Bytes> {
-        if let Some(at) = find(&self.held, &self.delimiter) {
-            let bytes = self.held.split_to(at).freeze();
-            self.held.advance(self.delimiter.len());
+        if let Some(at) = self.held.find(&self.delimiter) {
+            let bytes = self.held.take(at).freeze();
+            self.held.take(self.delimiter.len());
             self.state = State::Behind;
             return Some(bytes);
         }
         // The last bytes may be the start of a delimiter.
-        let sure = self.held.len().saturating_sub(self.delimiter.len());
-        (sure > 0).then(|| self.held.split_to(sure).freeze())
+        let sure = self.held.bytes.len().saturating_sub(self.delimiter.len());
+        (sure > 0).then(|| self.held.take(sure).freeze())
     }
 
     /// Whether the end of the form is there; a second file is refused.
     fn is_over(&mut self) -> S3Result<bool> {
-        if self.held.starts_with(b"--") {
+        let last = [&self.delimiter[..], b"--"].concat();
+        let Held { bytes, scanned } = &mut self.held;
+        if bytes.starts_with(b"--") {
             return Ok(true);
         }
-        let text = self.held.to_ascii_lowercase();
-        if find(&text, b"name=\"file\"").is_some() {
+        let fresh = |wanted: &[u8]| scanned.saturating_sub(wanted.len() - 1);
+        let text = bytes[fresh(SECOND_FILE)..].to_ascii_lowercase();
+        if find(&text, SECOND_FILE).is_some() {
             return Err(s3_error!(InvalidArgument, "POST requires exactly one file upload per request."));
         }
-        if self.held.len() > FIELDS_BYTES_MAX {
+        if bytes.len() > FIELDS_BYTES_MAX {
             return Err(malformed("too much follows the file"));
         }
-        let last = [&self.delimiter[..], b"--"].concat();
-        Ok(find(&self.held, &last).is_some())
+        let is_over = find(&bytes[fresh(&last)..], &last).is_some();
+        *scanned = bytes.len();
+        Ok(is_over)
     }
 }
 
@@ -274,7 +308,7 @@ where
                 }
             }
             match Pin::new(&mut this.body).poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => this.held.extend_from_slice(&bytes),
+                Poll::Ready(Some(Ok(bytes))) => this.held.bytes.extend_from_slice(&bytes),
                 Poll::Ready(Some(Err(error))) => {
                     this.ended = true;
                     return Poll::Ready(Some(Err(error)));

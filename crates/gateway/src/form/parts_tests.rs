@@ -97,3 +97,15 @@ fn boundaries_are_found_and_bounded() {
         assert_eq!(boundary(given).ok().as_deref(), expected, "{given}");
     }
 }
+
+/// Each piece made the parser look at everything it held once more: 64 KiB in single bytes cost four thousand million looks.
+#[test]
+fn a_form_that_drips_costs_no_more_than_one_that_comes_at_once() {
+    let field = format!("--XX\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n{}", "v".repeat(60_000));
+    let file = "\r\n--XX\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--XX\r\n";
+    let form = format!("{field}{file}{}", "y".repeat(60_000));
+    let begun = std::time::Instant::now();
+    assert_eq!(told(&form, 1), "IncompleteBody");
+    // A fraction of a second where it is linear, a minute where it is not.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}

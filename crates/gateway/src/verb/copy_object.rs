@@ -116,8 +116,8 @@ async fn rehash(
         return Ok(());
     }
     let mut sum = Sum::new(wanted);
-    let mut body = gate.client.read(source, 0..source.version.size);
-    while let Some(bytes) = body.next().await {
+    let mut read = gate.windows.read(&gate.client, source, 0..source.version.size).await?;
+    while let Some(bytes) = read.body.next().await {
         match bytes {
             Ok(bytes) => sum.update(&bytes),
             Err(error) => {

@@ -37,6 +37,7 @@ pub(crate) async fn run(
         show_checksum!(output, shown.checksum);
     }
     shown!(output, shown);
-    output.body = Some(blob(gate.client.read(&object, slice.bytes.clone()), &slice.bytes));
+    let read = gate.windows.read(&gate.client, &object, slice.bytes.clone()).await?;
+    output.body = Some(blob(read, &slice.bytes));
     Ok(S3Response::new(output))
 }

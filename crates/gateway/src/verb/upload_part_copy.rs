@@ -35,10 +35,14 @@ pub(crate) async fn run(
     let upload = gate.client.upload(&part.bucket, &part.key, part.upload).await;
     let upload = upload.map_err(|error| call.refuse(error))?;
     // A part has its upload's kind of checksum; that costs reading the source once.
-    let through = algorithm_of(&upload.attributes)?.map(|algorithm| {
-        let body = blob(gate.client.read(&source, bytes.clone()), &bytes);
-        checked(Some(body), Digests::default().or_algorithm(Some(algorithm)), None)
-    });
+    let through = match algorithm_of(&upload.attributes)? {
+        None => None,
+        Some(algorithm) => {
+            let read = gate.windows.read(&gate.client, &source, bytes.clone()).await?;
+            let digests = Digests::default().or_algorithm(Some(algorithm));
+            Some(checked(Some(blob(read, &bytes)), digests, None))
+        }
+    };
     let done =
         gate.client.copy_part(&source, bytes, part, through).await.map_err(|error| call.refuse(error))?;
     let mut result = CopyPartResult {

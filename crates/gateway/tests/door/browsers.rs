@@ -225,6 +225,11 @@ async fn a_form_uploads_what_its_policy_allows() {
     rig.stop().await;
 }
 
+/// A form that is taken, with a file of that content.
+pub(crate) fn good_form(file: &[u8]) -> Ask {
+    Sheet { file: file.to_vec(), ..Sheet::new() }.ask()
+}
+
 /// Forms that must be refused, with the answer.
 pub(crate) fn bad_forms() -> Vec<(Ask, &'static str)> {
     [badly_signed(), badly_written()].concat()

@@ -8,6 +8,7 @@ mod access;
 mod bad_input;
 mod browsers;
 mod objects;
+mod pressure;
 mod refusals;
 mod settings;
 mod uploads;

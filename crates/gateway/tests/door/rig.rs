@@ -42,6 +42,11 @@ impl Rig {
 
     /// With these limits; a bucket named `bucket` is there.
     pub async fn with(options: Options) -> Self {
+        Self::made(options, |parts| parts).await
+    }
+
+    /// With these limits, and parts that the test changed.
+    pub async fn made(options: Options, change: impl FnOnce(Parts) -> Parts) -> Self {
         let client = client().await;
         client.create_bucket("bucket", ACCESS_KEY).await.expect("a fresh name");
         let parts = Parts {
@@ -53,7 +58,7 @@ impl Rig {
             journal: None,
             tls: None,
         };
-        let gateway = Gateway::new(parts);
+        let gateway = Gateway::new(change(parts));
         let metrics = gateway.metrics();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -150,7 +155,13 @@ async fn client() -> Client {
         path: String::new(),
     };
     let drives: Vec<_> = ids.iter().enumerate().map(drive).collect();
-    let layout = Layout { epoch: 1, partitions_log2: 8, code: Code::default_for(drives.len()), drives, tables: vec![] };
+    let layout = Layout {
+        epoch: 1,
+        partitions_log2: 8,
+        code: Code::default_for(drives.len()),
+        drives,
+        tables: vec![],
+    };
     let set = |name: String, value: Vec<u8>| Command::SetSetting { name, expected: 0, value };
     client.command(set(layout_setting(1), layout.encode())).await.expect("a fresh setting");
     let current = set(CURRENT_EPOCH_SETTING.into(), 1_u32.to_le_bytes().to_vec());

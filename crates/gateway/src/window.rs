@@ -1,0 +1,74 @@
+//! Memory for answers: what is fetched of an object ahead of the client that reads it, over all requests.
+//!
+//! The data path keeps a window of chunks ahead of every reader. That is budgeted here as bodies are in `front`: a read takes
+//! the window's bytes when it begins and holds them until its last byte has gone or its client is given up. Once half of the
+//! budget is taken, further reads get a narrow window, so that slow clients make others slower and do not shut them out.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use pangea_client::{Body, Client, Object};
+use s3s::S3Result;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::slow_down;
+
+/// What the data path fetches ahead of one reader.
+const WIDE_BYTES: u64 = 8 << 20;
+/// What a reader has where memory is short: it asks for so many bytes at a time.
+const NARROW_BYTES: u64 = 1 << 20;
+
+/// The budget.
+pub(crate) struct Windows {
+    kib: Arc<Semaphore>,
+    kib_max: usize,
+    /// How long a read waits for its turn.
+    wait: Duration,
+}
+
+/// The stream of an object's bytes, and the memory that it may take.
+pub(crate) struct Read {
+    /// The bytes.
+    pub(crate) body: Body,
+    /// Dropped with the body.
+    pub(crate) held: OwnedSemaphorePermit,
+}
+
+impl Windows {
+    /// With so many bytes in all; at least one narrow window.
+    pub(crate) fn new(bytes_max: usize, wait: Duration) -> Self {
+        let kib_max = (bytes_max >> 10).clamp(kib(NARROW_BYTES) as usize, Semaphore::MAX_PERMITS);
+        Self { kib: Arc::new(Semaphore::new(kib_max)), kib_max, wait }
+    }
+
+    /// Begins to read, once there is memory for it.
+    pub(crate) async fn read(&self, client: &Client, object: &Object, bytes: Range<u64>) -> S3Result<Read> {
+        let len = bytes.end - bytes.start;
+        let wide = kib(len.min(WIDE_BYTES));
+        if self.kib.available_permits() >= wide as usize + self.kib_max / 2
+            && let Ok(held) = Arc::clone(&self.kib).try_acquire_many_owned(wide)
+        {
+            return Ok(Read { body: client.read(object, bytes), held });
+        }
+        let waiting = Arc::clone(&self.kib).acquire_many_owned(kib(len.min(NARROW_BYTES)));
+        match timeout(self.wait, waiting).await {
+            Ok(Ok(held)) => Ok(Read { body: in_steps(client, object, bytes), held }),
+            Ok(Err(_)) | Err(_) => Err(slow_down("Too much is being read at once: try again in a moment.")),
+        }
+    }
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes >> 10).unwrap_or(u32::MAX)
+}
+
+/// The same bytes, one narrow window after the other.
+fn in_steps(client: &Client, object: &Object, bytes: Range<u64>) -> Body {
+    let (client, object) = (client.clone(), object.clone());
+    let starts = (bytes.start..bytes.end).step_by(NARROW_BYTES as usize);
+    let step = move |start: u64| client.read(&object, start..bytes.end.min(start + NARROW_BYTES));
+    Box::pin(stream::iter(starts).flat_map(step))
+}
