@@ -26,7 +26,7 @@ mod stripe;
 #[cfg(test)]
 mod tests;
 
-pub use compress::CompressPolicy;
+pub use compress::{CompressPolicy, compress_chunk};
 pub use open::{OpenChunk, OpenError, open_range, open_range_into};
 pub use segments::{ShardPieces, pieces_of, segments_for};
 pub use stripe::{

@@ -4,6 +4,8 @@
 //! values are medians over the rounds, ratios medians of the rounds' ratios. Peers with build needs of their own (C, assembly)
 //! are behind the feature `peers`; the product never depends on them.
 
+mod aead;
+mod compress;
 mod erasure;
 mod md5;
 mod memory;
@@ -57,6 +59,12 @@ enum Part {
     Md5,
     /// Whole chunks: write, healthy read, degraded read.
     Pipeline,
+    /// Writing whole chunks of 16 KiB to 64 MiB: the curve that sizes are chosen by.
+    Curve,
+    /// Compression beside plain zstd, and what trying it costs when it does not pay.
+    Compress,
+    /// Sealing segments with both ciphers, beside the pure-Rust crates.
+    Aead,
 }
 
 /// The subcommand.
@@ -80,6 +88,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for code in arguments.code.iter().filter(|code| code.m() > 0) {
             pipeline::measure(*code, arguments.rounds, &mut report)?;
         }
+    }
+    if wanted(Part::Curve) {
+        for code in arguments.code.iter().filter(|code| code.m() > 0) {
+            pipeline::curve(*code, arguments.rounds, &mut report)?;
+        }
+    }
+    if wanted(Part::Compress) {
+        compress::measure(arguments.rounds, &mut report)?;
+    }
+    if wanted(Part::Aead) {
+        aead::measure(arguments.rounds, &mut report)?;
     }
     if let Some(path) = &arguments.plot {
         let code = *arguments.code.first().context("a code to plot")?;

@@ -82,7 +82,7 @@ pub fn seal_item(job: &SealItem<'_>) -> Vec<u8> {
     let plain_len =
         u32::try_from(job.plain.len()).ok().filter(|len| (1..=ITEM_PLAIN_BYTES_MAX).contains(len));
     let plain_len = plain_len.expect("the caller packs small objects only");
-    let frame = compress::compress(job.plain, job.compress);
+    let frame = compress::compress_chunk(job.plain, job.compress);
     let (codec, payload) = match &frame {
         Some(frame) => (Codec::Zstd, frame.as_slice()),
         None => (Codec::Raw, job.plain),

@@ -177,7 +177,7 @@ fn choose_shape(job: &SealChunk<'_>) -> (Shape, Option<Vec<u8>>) {
     if job.aead == Aead::Packed {
         return (raw, None);
     }
-    let compressed = compress::compress(job.plain, job.compress);
+    let compressed = compress::compress_chunk(job.plain, job.compress);
     let zstd = compressed.as_ref().and_then(|frame| fit(Codec::Zstd, u32::try_from(frame.len()).ok()?));
     match zstd {
         Some(zstd) if chunker::stripe_bytes(&zstd) < chunker::stripe_bytes(&raw) => (zstd, compressed),

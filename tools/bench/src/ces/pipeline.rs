@@ -17,6 +17,7 @@ use pangea_core::keys::DataKey;
 
 use super::memory::fill;
 use super::rounds::{self, Candidate, Timed};
+use crate::payload::ObjectSize;
 use crate::report::Report;
 
 const KEY: [u8; 32] = [7; 32];
@@ -77,7 +78,29 @@ pub fn measure(code: Code, rounds: usize, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn job<'a>(code: Code, key: &'a DataKey, plain: &'a [u8]) -> SealChunk<'a> {
+/// Chunk sizes of the curve.
+const CURVE: [&str; 7] = ["16KiB", "64KiB", "256KiB", "1MiB", "5MiB", "16MiB", "64MiB"];
+
+/// Measures writing of whole chunks of many sizes.
+pub fn curve(code: Code, rounds: usize, report: &mut Report) -> Result<()> {
+    for size in CURVE {
+        let size: ObjectSize = size.parse()?;
+        let bytes = usize::try_from(size.bytes())?;
+        let mut plain = vec![0; bytes];
+        fill(&mut plain, 1);
+        let (key, mut pool) = (DataKey::new(KEY), BytesMut::new());
+        let write = Candidate::new("write", || {
+            std::hint::black_box(seal_chunk_in(&job(code, &key, &plain), &mut pool));
+            Ok(())
+        });
+        let timed = rounds::run(&mut [write], rounds)?;
+        report.add(rounds::rows(&format!("CURVE-{code}-{size}"), &timed[0], "pangea", &[], bytes));
+    }
+    Ok(())
+}
+
+/// Sealing `plain`, uncompressed.
+pub fn job<'a>(code: Code, key: &'a DataKey, plain: &'a [u8]) -> SealChunk<'a> {
     SealChunk {
         blob: BLOB,
         chunk: 0,
