@@ -135,6 +135,7 @@ impl Front {
             slot: None,
         };
         let (head, body) = request.into_parts();
+        scope.set_body_left(!body.is_end_stream());
         let asked = asked(&head);
         let malformed = phase.take_malformed();
         let bucket = bucket_of(&head, &self.hosts);
@@ -156,9 +157,10 @@ impl Front {
             let rules = self.rules(&bucket, &mut ending).await.unwrap_or_default();
             head.headers.extend(rules.answer(asked.method.as_str(), &browser).unwrap_or_default());
         }
-        // A final answer to a client that waits for `100 Continue` ends the connection, as S3 does it: botocore takes the
-        // status of such an answer for that of every later request on the same connection.
-        if malformed || asked.expects_continue && !scope.body_asked() {
+        // Where some of the body is still to come, the connection ends: its bytes would be taken for those of the next head
+        // (see `connection`). And botocore takes the status of a final answer to `Expect: 100-continue` for that of every
+        // later request on the same connection.
+        if malformed || scope.body_left() || asked.expects_continue && !scope.body_asked() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         ending.status = head.status.as_u16();

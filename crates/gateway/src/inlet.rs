@@ -192,6 +192,9 @@ where
                 Poll::Ready(_) => this.debt.pay(0),
                 Poll::Pending => {}
             }
+            if polled.is_ready() {
+                this.scope.set_body_left(!this.body.is_end_stream());
+            }
             match polled {
                 Poll::Pending if this.debt.poll_too_slow(cx, Duration::MAX).is_ready() => {
                     return this.fail(BodyFault::Slow);

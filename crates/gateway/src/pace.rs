@@ -83,7 +83,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_pay_for_waiting_that_was_and_never_for_waiting_to_come() {
         let long = 1_000_000;
-        let cases: [(&str, Vec<(u64, usize)>, u64, Option<u64>); 6] = [
+        // The story, what is waited for and then moved, the longest silence, and when it ends.
+        type Case = (&'static str, Vec<(u64, usize)>, u64, Option<u64>);
+        let cases: [Case; 6] = [
             ("at its rate it may go on for ever", vec![(9_000, 9_000); 100], long, None),
             ("slower, its grace is used up", vec![(2_000, 1_000); 100], long, Some(18_000)),
             ("a burst buys no rest", vec![(0, 1 << 30), (20_000, 1)], long, Some(10_000)),

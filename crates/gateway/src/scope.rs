@@ -33,6 +33,7 @@ pub(crate) struct Scope {
     verified: AtomicBool,
     reached: AtomicBool,
     body_asked: AtomicBool,
+    body_left: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -51,6 +52,7 @@ impl Scope {
             verified: AtomicBool::new(false),
             reached: AtomicBool::new(false),
             body_asked: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
@@ -138,6 +140,16 @@ impl Scope {
     /// Whether it was.
     pub(crate) fn body_asked(&self) -> bool {
         self.body_asked.load(Ordering::Relaxed)
+    }
+
+    /// Records whether some of the body is still to come.
+    pub(crate) fn set_body_left(&self, left: bool) {
+        self.body_left.store(left, Ordering::Relaxed);
+    }
+
+    /// Whether some of it is.
+    pub(crate) fn body_left(&self) -> bool {
+        self.body_left.load(Ordering::Relaxed)
     }
 
     /// Counts body bytes that came.

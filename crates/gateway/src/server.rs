@@ -105,6 +105,22 @@ impl Gateway {
         Ok(())
     }
 
+    /// Serves one connection over any byte stream, until it ends. For those who have no socket; the limits on the number of
+    /// connections do not count here, and the stream may be dropped at any time.
+    pub async fn serve_stream<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (_never, stopping) = watch::channel(false);
+        let timeouts = self.timeouts(self.options.idle_timeout);
+        converse(stream, Arc::clone(&self.front), timeouts, stopping).await;
+    }
+
+    fn timeouts(&self, idle: Duration) -> Timeouts {
+        let answer = Pace { grace: self.options.answer_grace, rate_min: self.options.answer_rate_min };
+        Timeouts { head: self.options.head_timeout, idle, answer }
+    }
+
     fn welcome(
         &self,
         socket: TcpStream,
@@ -127,8 +143,7 @@ impl Gateway {
         let crowded = free * 100 < self.options.connections_max * (100 - CROWDED_PERCENT);
         let idle =
             if crowded { CROWDED_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
-        let answer = Pace { grace: self.options.answer_grace, rate_min: self.options.answer_rate_min };
-        let timeouts = Timeouts { head: self.options.head_timeout, idle, answer };
+        let timeouts = self.timeouts(idle);
         let (front, metrics, stopping) =
             (Arc::clone(&self.front), Arc::clone(&self.metrics), stopping.clone());
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A request.
@@ -110,7 +110,7 @@ pub async fn raw(address: SocketAddr, wire: &[u8], head: bool) -> Answer {
 }
 
 /// Reads one answer off a connection.
-pub async fn read(socket: &mut TcpStream, head: bool) -> Answer {
+pub async fn read<S: AsyncRead + Unpin>(socket: &mut S, head: bool) -> Answer {
     let mut bytes = Vec::new();
     let reading = async {
         loop {

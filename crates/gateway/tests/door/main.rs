@@ -7,6 +7,7 @@ mod sign;
 mod access;
 mod bad_input;
 mod browsers;
+mod model;
 mod objects;
 mod pressure;
 mod refusals;

@@ -30,6 +30,8 @@ const DRIVES: u8 = 4;
 pub struct Rig {
     pub address: std::net::SocketAddr,
     pub metrics: Arc<Metrics>,
+    pub gateway: Arc<Gateway>,
+    pub client: Client,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<std::io::Result<()>>,
 }
@@ -50,7 +52,7 @@ impl Rig {
         let client = client().await;
         client.create_bucket("bucket", ACCESS_KEY).await.expect("a fresh name");
         let parts = Parts {
-            client,
+            client: client.clone(),
             credentials: Arc::new(TwoKeys),
             token_key: [5; 32],
             region: "us-east-1".into(),
@@ -58,19 +60,20 @@ impl Rig {
             journal: None,
             tls: None,
         };
-        let gateway = Gateway::new(change(parts));
+        let gateway = Arc::new(Gateway::new(change(parts)));
         let metrics = gateway.metrics();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();
+        let serves = gateway.clone();
         let serving = tokio::spawn(async move {
-            gateway
+            serves
                 .serve(listener, async {
                     let _dropped_is_stopped_too = stopped.await.is_ok();
                 })
                 .await
         });
-        Self { address, metrics, stop: Some(stop), serving }
+        Self { address, metrics, gateway, client, stop: Some(stop), serving }
     }
 
     /// Asks, signed by the root key.
