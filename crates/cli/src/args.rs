@@ -138,6 +138,12 @@ pub(crate) struct ServerArgs {
 }
 
 const LIMITS: &str = "Limits";
+    /// How long a client may take its answer as slowly as it likes [default: 30].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) answer_grace: Option<String>,
+    /// Bytes a second that it must take after that [default: 1024].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) answer_rate: Option<String>,
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ConfigArgs {

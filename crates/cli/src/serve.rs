@@ -70,6 +70,8 @@ pub(crate) fn layer(args: &ServerArgs) -> Layer {
         .with(config::IDLE_TIMEOUT, args.idle_timeout.clone())
         .with(config::BODY_GRACE, args.body_grace.clone())
         .with(config::BODY_RATE, args.body_rate.clone())
+        .with(config::ANSWER_GRACE, args.answer_grace.clone())
+        .with(config::ANSWER_RATE, args.answer_rate.clone())
         .with(config::MAX_PUT_BYTES, args.max_put_bytes.clone())
 }
 

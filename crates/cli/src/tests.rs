@@ -340,6 +340,8 @@ fn the_configuration_says_who_said_what() {
 }
 
 #[test]
+        answer_grace                 30                    default
+        answer_rate                  1024                  default
 fn a_configuration_that_would_be_refused_is_shown_and_refused() {
     let args = ["pangea", "config", "/a", "--tls-cert", "c"];
     let Command::Config(args) = Args::try_parse_from(args).expect("valid").command else {

@@ -22,6 +22,7 @@
 
 #[cfg(test)]
 mod tests;
+mod patience;
 mod token;
 
 use std::convert::Infallible;
@@ -48,6 +49,8 @@ use tokio::task::JoinSet;
 
 use crate::control::{Control, ControlError, NewAccessKey, Rotation};
 
+use patience::Patience;
+
 pub use token::{TOKEN_FILE_NAME, Token};
 pub(crate) use token::{hex, unhex};
 
@@ -63,6 +66,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(2);
 /// A pause after the system refused to accept: usually too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a peer may take none of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives the text of `/metrics`.
 pub type Metrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
@@ -129,7 +134,7 @@ async fn serve_connection(stream: TcpStream, parts: Arc<Parts>, loopback: bool) 
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patience::new(stream, WRITE_TIMEOUT)), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "an admin connection broke");

@@ -92,6 +92,8 @@ settings! {
     IDLE_TIMEOUT "idle_timeout" false "seconds between two requests of a connection";
     BODY_GRACE "body_grace" false "seconds that a body may be as slow as it likes";
     BODY_RATE "body_rate" false "bytes a second that a body must bring after that";
+    ANSWER_GRACE "answer_grace" false "seconds that a client may take its answer as slowly as it likes";
+    ANSWER_RATE "answer_rate" false "bytes a second that it must take after that";
     MAX_PUT_BYTES "max_put_bytes" false "bytes of one PUT or part";
 }
 

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use pangea_gateway::Journal;
@@ -21,50 +21,76 @@ const BATCH_MAX: usize = 256;
 /// See the module.
 pub(crate) struct RequestJournal {
     lines: SyncSender<String>,
-    left_out: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Lines that did not fit.
+    left_out: AtomicU64,
+    /// The file was moved away: it is to be opened anew.
+    again: AtomicBool,
 }
 
 impl RequestJournal {
     /// Opens the log; a file is appended to, and readable by its owner only when it is made.
     pub(crate) fn open(place: &RequestLog) -> io::Result<Arc<Self>> {
-        match place {
-            RequestLog::Stderr => Self::start(io::stderr()),
-            RequestLog::File(path) => {
-                Self::start(OpenOptions::new().append(true).create(true).mode(0o600).open(path)?)
-            }
-        }
-    }
-
-    fn start(out: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let out = open(place)?;
         let (lines, queue) = sync_channel(QUEUE_MAX);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let counter = left_out.clone();
+        let shared = Arc::new(Shared::default());
+        let (place, seen) = (place.clone(), shared.clone());
         // It ends when the last sender is gone.
         std::thread::Builder::new()
             .name("request-log".into())
-            .spawn(move || write_all(out, &queue, &counter))?;
-        Ok(Arc::new(Self { lines, left_out }))
+            .spawn(move || write_all(out, &place, &queue, &seen))?;
+        Ok(Arc::new(Self { lines, shared }))
+    }
+
+    /// Opens the file anew, as whoever rotates logs expects: what is written from now on goes to the file of that name.
+    pub(crate) fn reopen(&self) {
+        self.shared.again.store(true, Ordering::Release);
+        // Wakes the writer; if the queue is full, it is awake.
+        let _ = self.lines.try_send(String::new());
     }
 }
 
 impl Journal for RequestJournal {
     fn write(&self, line: &str) {
         if self.lines.try_send(format!("{line}\n")).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.shared.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn write_all(mut out: impl Write, queue: &Receiver<String>, left_out: &AtomicU64) {
+type Out = Box<dyn Write + Send>;
+
+fn open(place: &RequestLog) -> io::Result<Out> {
+    Ok(match place {
+        RequestLog::Stderr => Box::new(io::stderr()),
+        RequestLog::File(path) => {
+            Box::new(OpenOptions::new().append(true).create(true).mode(0o600).open(path)?)
+        }
+    })
+}
+
+fn write_all(mut out: Out, place: &RequestLog, queue: &Receiver<String>, shared: &Shared) {
     let mut works = true;
     while let Ok(first) = queue.recv() {
         let mut text = first;
         for line in queue.try_iter().take(BATCH_MAX) {
             text.push_str(&line);
         }
-        let missed = left_out.swap(0, Ordering::Relaxed);
+        let missed = shared.left_out.swap(0, Ordering::Relaxed);
         if missed > 0 {
             text.push_str(&format!("{{\"left_out\":{missed}}}\n"));
+        }
+        if shared.again.swap(false, Ordering::Acquire) {
+            match open(place) {
+                Ok(opened) => out = opened,
+                Err(error) => {
+                    tracing::error!(%error, "the log of requests cannot be opened anew: the old file stays")
+                }
+            }
         }
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => works = true,
@@ -94,14 +120,41 @@ mod tests {
         let expected: String = std::iter::once("before\n".to_owned())
             .chain((0..100).map(|n| format!("{{\"n\":{n}}}\n")))
             .collect();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while std::fs::read_to_string(&path).expect("there") != expected {
-            assert!(std::time::Instant::now() < until, "the lines did not arrive");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        wait_for(&path, &expected);
         assert!(
             RequestJournal::open(&RequestLog::File(scratch.path().into())).is_err(),
             "a directory is no file"
         );
+    }
+
+    fn wait_for(path: &std::path::Path, expected: &str) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::fs::read_to_string(path).unwrap_or_default() != expected {
+            assert!(std::time::Instant::now() < until, "the lines did not arrive");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// A rotated log was written on under its new name for ever.
+    #[test]
+    fn a_log_that_was_moved_away_is_opened_anew_when_asked() {
+        let scratch = Scratch::new("journal-again");
+        let (path, old) = (scratch.path().join("requests.log"), scratch.path().join("requests.log.1"));
+        let journal = RequestJournal::open(&RequestLog::File(path.clone())).expect("it can be opened");
+        journal.write("1");
+        wait_for(&path, "1\n");
+        std::fs::rename(&path, &old).expect("it is there");
+        journal.write("2");
+        wait_for(&old, "1\n2\n");
+        journal.reopen();
+        wait_for(&path, "");
+        journal.write("3");
+        wait_for(&path, "3\n");
+        std::fs::rename(&path, scratch.path().join("requests.log.2")).expect("it is there");
+        std::fs::create_dir(&path).expect("a fresh name");
+        journal.reopen();
+        journal.write("4");
+        wait_for(&scratch.path().join("requests.log.2"), "3\n4\n");
+        wait_for(&old, "1\n2\n");
     }
 }

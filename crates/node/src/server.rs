@@ -132,7 +132,8 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
     let token_key = assembly.ground.ring.generations().first().expect("a ring is never empty").key.clone();
     let node = Arc::new(Node::start(assembly, options, clock).await?);
     let home = node.home().cloned().unwrap_or_default();
-    let (gateway, speak, fingerprint) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
+    let (gateway, told) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
+    let fingerprint = told.fingerprint.clone();
     let mut serving = Serving::start(&node, gateway, s3, admin)?;
     let status = node
         .report()
@@ -153,7 +154,7 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
     let name = loop {
         tokio::select! {
             name = signals.next() => break name,
-            _ = hangup.recv() => reload(&node, speak.as_ref(), &home),
+            _ = hangup.recv() => told.again(&node, &home),
             ended = &mut serving.gateway => match ended {
                 Ok(Err(source)) => return Err(StartError::Bind { purpose: "S3", address: listen, source }),
                 _ => break "the end of the gateway",
@@ -170,14 +171,18 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
     }
 }
 
-type Speak = watch::Sender<Arc<rustls::ServerConfig>>;
+/// What of the S3 face is read or opened again at SIGHUP.
+struct Told {
+    /// Takes a new certificate, where https is spoken.
+    speak: Option<watch::Sender<Arc<rustls::ServerConfig>>>,
+    /// The certificate's fingerprint.
+    fingerprint: Option<String>,
+    /// The log of requests, if there is one.
+    journal: Option<Arc<RequestJournal>>,
+}
 
-/// The S3 face of a node; what reads its certificate again, and the certificate's fingerprint, where https is spoken.
-fn gateway(
-    node: &Node,
-    home: &Path,
-    token_key: [u8; 32],
-) -> Result<(Gateway, Option<Speak>, Option<String>), StartError> {
+/// The S3 face of a node.
+fn gateway(node: &Node, home: &Path, token_key: [u8; 32]) -> Result<(Gateway, Told), StartError> {
     let spoken =
         crate::tls::load(&node.options.tls, home, &node.options.limits.domains).map_err(StartError::Tls)?;
     let fingerprint = spoken.as_ref().map(|spoken| spoken.fingerprint.clone());
@@ -185,39 +190,50 @@ fn gateway(
         Some((speak, tls)) => (Some(speak), Some(tls)),
         None => (None, None),
     };
-    let journal = match &node.options.request_log {
-        None => None,
-        Some(place) => {
-            let opened = RequestJournal::open(place);
-            let failed = |source| StartError::System { doing: "open the log of requests", source };
-            Some(opened.map_err(failed)? as Arc<dyn Journal>)
-        }
-    };
+    let failed = |source| StartError::System { doing: "open the log of requests", source };
+    let journal = node.options.request_log.as_ref().map(RequestJournal::open).transpose().map_err(failed)?;
     let gateway = Gateway::new(GatewayParts {
         client: node.client.clone(),
         credentials: node.access_keys.clone(),
         token_key,
         region: node.options.region.clone(),
-        options: GatewayOptions { drain_timeout: DRAIN, ..node.options.limits.clone() },
-        journal,
+        options: limits(&node.options.limits),
+        journal: journal.clone().map(|journal| journal as Arc<dyn Journal>),
         tls,
     });
-    Ok((gateway, speak, fingerprint))
+    Ok((gateway, Told { speak, fingerprint, journal }))
 }
 
-/// Reads the certificate again; connections that are open keep the old one, and a bad file changes nothing.
-fn reload(node: &Node, speak: Option<&Speak>, home: &Path) {
-    let Some(speak) = speak else {
-        tracing::info!("SIGHUP: there is no certificate to read again");
-        return;
-    };
-    match crate::tls::load(&node.options.tls, home, &node.options.limits.domains) {
-        Ok(Some(spoken)) => {
-            tracing::info!(fingerprint = spoken.fingerprint, "SIGHUP: the certificate was read again");
-            speak.send_replace(spoken.config);
+/// The configured limits, with the memory that this machine, or the control group we are in, has for bodies and answers.
+fn limits(limits: &GatewayOptions) -> GatewayOptions {
+    let budget = usize::try_from(doctor::memory_budget_here()).unwrap_or(usize::MAX);
+    GatewayOptions {
+        drain_timeout: DRAIN,
+        body_bytes_max: limits.body_bytes_max.min(budget),
+        answer_bytes_max: limits.answer_bytes_max.min(budget),
+        ..limits.clone()
+    }
+}
+
+impl Told {
+    /// Reads the certificate again (connections that are open keep the old one, and a bad file changes nothing) and opens
+    /// the log of requests anew.
+    fn again(&self, node: &Node, home: &Path) {
+        if let Some(journal) = &self.journal {
+            journal.reopen();
         }
-        Ok(None) => {}
-        Err(error) => tracing::error!(%error, "SIGHUP: the old certificate stays"),
+        let Some(speak) = &self.speak else {
+            tracing::info!("SIGHUP: there is no certificate to read again");
+            return;
+        };
+        match crate::tls::load(&node.options.tls, home, &node.options.limits.domains) {
+            Ok(Some(spoken)) => {
+                tracing::info!(fingerprint = spoken.fingerprint, "SIGHUP: the certificate was read again");
+                speak.send_replace(spoken.config);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "SIGHUP: the old certificate stays"),
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::{Parts, Token, is_loopback_name, serve};
+use super::patience::Patience;
+use super::{Parts, Token, WRITE_TIMEOUT, is_loopback_name, serve};
 use crate::config::Secret;
 use crate::control::{
     AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
@@ -144,4 +145,25 @@ fn loopback_names_are_recognised() {
     {
         assert!(!is_loopback_name(bad), "{bad}");
     }
+}
+
+/// Sixty-four such peers took the port from the operators until they went away by themselves.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_of_its_answer_is_given_up() {
+    let (mut peer, socket) = tokio::io::duplex(64);
+    let mut socket = Patience::new(socket, WRITE_TIMEOUT);
+    let start = tokio::time::Instant::now();
+    let taking = async {
+        for _ in 0..3 {
+            tokio::time::sleep(WRITE_TIMEOUT / 2).await;
+            peer.read_exact(&mut [0; 64]).await.expect("more comes");
+        }
+        std::future::pending::<()>().await;
+    };
+    let writing = async {
+        let error = socket.write_all(&[0; 1024]).await.expect_err("the peer stops reading");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    };
+    tokio::select! { () = writing => {}, () = taking => {} }
+    assert_eq!(start.elapsed().as_secs(), (WRITE_TIMEOUT / 2 * 5).as_secs(), "three times it was in time");
 }

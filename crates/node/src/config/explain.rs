@@ -1,10 +1,10 @@
 //! What a server would be told, setting by setting, and who told it.
 
 use super::{
-    ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT, BODY_GRACE, BODY_RATE, ConfigError, GatewayOptions, HEAD_TIMEOUT,
-    IDLE_TIMEOUT, KEY_RATE, LISTEN, LISTEN_DEFAULT, LISTS, LOG, LOG_DEFAULT, Layer, MAX_CONNECTIONS,
-    MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, QUEUE_WAIT, REGION, REGION_DEFAULT, SCRUB_DAYS,
-    SCRUB_DAYS_DEFAULT, SETTINGS, resolve, stack,
+    ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT, ANSWER_GRACE, ANSWER_RATE, BODY_GRACE, BODY_RATE, ConfigError,
+    GatewayOptions, HEAD_TIMEOUT, IDLE_TIMEOUT, KEY_RATE, LISTEN, LISTEN_DEFAULT, LISTS, LOG, LOG_DEFAULT,
+    Layer, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, QUEUE_WAIT, REGION,
+    REGION_DEFAULT, SCRUB_DAYS, SCRUB_DAYS_DEFAULT, SETTINGS, resolve, stack,
 };
 
 /// One setting as it resulted.
@@ -67,6 +67,8 @@ fn default(name: &str) -> Option<String> {
         IDLE_TIMEOUT => limits.idle_timeout.as_secs().to_string(),
         BODY_GRACE => limits.body_grace.as_secs().to_string(),
         BODY_RATE => limits.body_rate_min.to_string(),
+        ANSWER_GRACE => limits.answer_grace.as_secs().to_string(),
+        ANSWER_RATE => limits.answer_rate_min.to_string(),
         MAX_PUT_BYTES => limits.put_bytes_max.to_string(),
         _ => return None,
     };

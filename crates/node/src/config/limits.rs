@@ -5,8 +5,8 @@ use std::time::Duration;
 use pangea_gateway::Options as GatewayOptions;
 
 use super::{
-    BODY_GRACE, BODY_RATE, ConfigError, DOMAIN, HEAD_TIMEOUT, IDLE_TIMEOUT, KEY_RATE, MAX_CONNECTIONS,
-    MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, QUEUE_WAIT, Stack,
+    ANSWER_GRACE, ANSWER_RATE, BODY_GRACE, BODY_RATE, ConfigError, DOMAIN, HEAD_TIMEOUT, IDLE_TIMEOUT,
+    KEY_RATE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, QUEUE_WAIT, Stack,
 };
 
 const DOMAINS_MAX: usize = 16;
@@ -30,6 +30,7 @@ pub(super) fn read(stack: &Stack) -> Result<GatewayOptions, ConfigError> {
             text.parse().ok().filter(|number| *number <= 1_000_000_000)
         })
     };
+    let rate = |name, default| per_second(name, u32::try_from(default).unwrap_or(0)).map(u64::from);
     Ok(GatewayOptions {
         domains: domains(stack)?,
         connections_max: count(MAX_CONNECTIONS, default.connections_max, 1)?,
@@ -44,7 +45,9 @@ pub(super) fn read(stack: &Stack) -> Result<GatewayOptions, ConfigError> {
         head_timeout: seconds(HEAD_TIMEOUT, default.head_timeout)?,
         idle_timeout: seconds(IDLE_TIMEOUT, default.idle_timeout)?,
         body_grace: seconds(BODY_GRACE, default.body_grace)?,
-        body_rate_min: u64::from(per_second(BODY_RATE, u32::try_from(default.body_rate_min).unwrap_or(0))?),
+        body_rate_min: rate(BODY_RATE, default.body_rate_min)?,
+        answer_grace: seconds(ANSWER_GRACE, default.answer_grace)?,
+        answer_rate_min: rate(ANSWER_RATE, default.answer_rate_min)?,
         put_bytes_max: stack.parse(MAX_PUT_BYTES, default.put_bytes_max, "bytes, 1 to 5 GiB", |text| {
             text.parse().ok().filter(|bytes| (1..=5 << 30).contains(bytes))
         })?,
