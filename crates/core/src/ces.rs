@@ -19,6 +19,7 @@
 //! before decoding, on receipt and in scrub.
 
 mod compress;
+pub mod config;
 pub mod item;
 mod open;
 mod segments;

@@ -91,22 +91,38 @@ pub fn fit(code: Code, aead: Aead, codec: Codec, plain_len: u32, payload_len: u3
 /// Chunks are of even size, unless filling whole pieces and leaving a short chunk at the end takes fewer bytes on the
 /// drives: 5 MiB at 10+4 are just too much for one chunk, and two halves of it would waste an eighth.
 pub fn plan(len: Option<u64>, code: Code) -> Result<u32, TooLong> {
-    let max = chunk_bytes_max(code);
+    plan_within(len, code, chunk_bytes_max(code))
+}
+
+/// As [`plan`], with chunks of at most `bytes_max`, for a machine that has no room for larger ones. Never less than a page.
+pub fn plan_within(len: Option<u64>, code: Code, bytes_max: u32) -> Result<u32, TooLong> {
+    let page = DRIVE_PAGE_BYTES as u64;
+    let bytes_max = bytes_max.clamp(DRIVE_PAGE_BYTES as u32, chunk_bytes_max(code));
+    // Fewer data shards than the code has fill what is smaller than one piece of each.
+    let max = full_sizes(code).filter(|size| *size <= bytes_max).max().unwrap_or(bytes_max);
     let Some(bytes) = len else { return Ok(max) };
     if bytes > BLOB_BYTES_MAX {
         return Err(TooLong { bytes });
     }
-    let page = DRIVE_PAGE_BYTES as u64;
     let chunks = bytes.div_ceil(max.into()).max(1);
     let even = bytes.div_ceil(chunks).next_multiple_of(page).max(page);
     let even = u32::try_from(even).map_or(max, |even| even.min(max));
     if chunks == 1 && bytes <= even.into() {
         return Ok(even);
     }
-    let full = (u32::from(PIECES_MAX) / 2 + 1..=u32::from(PIECES_MAX)).rev();
-    let full = full.map(|pieces| max / u32::from(PIECES_MAX) * pieces);
+    let full = full_sizes(code).filter(|size| (max / 2 + 1..=max).contains(size));
     let sizes = std::iter::once(even).chain(full);
     Ok(sizes.min_by_key(|size| blob_drive_bytes(code, bytes, *size)).unwrap_or(max))
+}
+
+/// Plaintext that fills all pieces of all k data shards; for each size of a piece the most pieces first.
+fn full_sizes(code: Code) -> impl Iterator<Item = u32> {
+    let sizes = (0..=PIECE_LOG2_DEFAULT_MAX)
+        .rev()
+        .flat_map(|log| (1..=PIECES_MAX).rev().map(move |pieces| (log, pieces)));
+    sizes.map(move |(log, pieces)| {
+        u32::from(code.k()) * u32::from(pieces) * ((1024 << log) - TAG_BYTES as u32)
+    })
 }
 
 /// Bytes on the drives of a blob of incompressible data cut into chunks of `size`.
