@@ -26,6 +26,12 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Read every shard and mend what is wrong.
     Scrub(ScrubArgs),
+    /// Add, empty and replace the drives of a running server.
+    Drive(DriveArgs),
+    /// Show, plan and change which drives hold the data.
+    Layout(LayoutArgs),
+    /// Show, pause, slow down and wake background work.
+    Worker(WorkerArgs),
     /// Rebuild the metadata view of a stopped server and compare it with the drives.
     Recover(RecoverArgs),
     /// Make, list and revoke access keys.
@@ -132,18 +138,18 @@ pub(crate) struct ServerArgs {
     /// Bytes a second that a body must bring after that [default: 1024].
     #[arg(long, value_name = "N", help_heading = LIMITS)]
     pub(crate) body_rate: Option<String>,
-    /// Bytes of one PUT or part [default: 5368709120].
-    #[arg(long, value_name = "N", help_heading = LIMITS)]
-    pub(crate) max_put_bytes: Option<String>,
-}
-
-const LIMITS: &str = "Limits";
     /// How long a client may take its answer as slowly as it likes [default: 30].
     #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
     pub(crate) answer_grace: Option<String>,
     /// Bytes a second that it must take after that [default: 1024].
     #[arg(long, value_name = "N", help_heading = LIMITS)]
     pub(crate) answer_rate: Option<String>,
+    /// Bytes of one PUT or part [default: 5368709120].
+    #[arg(long, value_name = "N", help_heading = LIMITS)]
+    pub(crate) max_put_bytes: Option<String>,
+}
+
+const LIMITS: &str = "Limits";
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ConfigArgs {
@@ -225,6 +231,185 @@ pub(crate) struct ScrubArgs {
     /// Wait for its end and report what it found.
     #[arg(long, requires = "now")]
     pub(crate) wait: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct DriveArgs {
+    #[command(subcommand)]
+    pub(crate) command: DriveCommand,
+}
+
+/// How a change is made.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ChangeArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Also if less is survived afterwards, or it may not fit.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DriveCommand {
+    /// Show the drives.
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an empty directory a drive; it takes data at once, and its share moves there in the background.
+    Add {
+        /// The directories; made if only they themselves do not exist.
+        #[arg(value_name = "DIR", required = true)]
+        dirs: Vec<PathBuf>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Move everything off a drive, prove it, and say when it is safe to remove.
+    Drain {
+        /// Its directory, slot or id.
+        #[arg(value_name = "DRIVE")]
+        drive: String,
+        /// Return at once; `pangea status` shows how far it is.
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Stop draining a drive.
+    Restore {
+        /// Its directory, slot or id.
+        #[arg(value_name = "DRIVE")]
+        drive: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Let an empty directory take over exactly what another drive holds, dead or alive.
+    Replace {
+        /// The old drive's directory, slot or id.
+        #[arg(value_name = "OLD")]
+        old: String,
+        /// The new directory.
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+        /// Return at once; `pangea status` shows how far it is.
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct LayoutArgs {
+    #[command(subcommand)]
+    pub(crate) command: LayoutCommand,
+}
+
+/// Changes of the layout, all made at once.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct WishArgs {
+    /// An empty directory becomes a drive.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) add: Vec<PathBuf>,
+    /// A drive is emptied and leaves.
+    #[arg(long, value_name = "DRIVE")]
+    pub(crate) drain: Vec<String>,
+    /// A drive that is being drained stays.
+    #[arg(long, value_name = "DRIVE")]
+    pub(crate) restore: Vec<String>,
+    /// An empty directory takes over what a drive holds.
+    #[arg(long, value_name = "DRIVE=DIR")]
+    pub(crate) replace: Vec<String>,
+    /// A drive's share, in GiB of capacity.
+    #[arg(long, value_name = "DRIVE=GIB")]
+    pub(crate) weight: Vec<String>,
+    /// The erasure code of new data.
+    #[arg(long, value_name = "K+M")]
+    pub(crate) code: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum LayoutCommand {
+    /// Show which drives there are and what they survive.
+    Show {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a change moves, how long it takes and what the result survives; nothing is done.
+    Plan {
+        #[command(flatten)]
+        wish: WishArgs,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Make a change.
+    Apply {
+        #[command(flatten)]
+        wish: WishArgs,
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// The epoch that was planned on; if the layout changed since, nothing is done.
+        #[arg(long)]
+        epoch: Option<u32>,
+    },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct WorkerArgs {
+    #[command(subcommand)]
+    pub(crate) command: WorkerCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum WorkerCommand {
+    /// Show all background work.
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a worker rest, also over restarts.
+    Pause {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Let a paused worker go on.
+    Resume {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Set how many bytes a worker may read and write a second.
+    Limit {
+        /// Its name.
+        name: String,
+        /// A number of bytes a second, with k, M or G; or `off`.
+        #[arg(value_name = "RATE")]
+        rate: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Begin a pass now.
+    Run {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
 }
 
 #[derive(ClapArgs, Debug)]

@@ -7,8 +7,10 @@ mod announce;
 mod args;
 mod config;
 mod doctor;
+mod drive;
 mod key;
 mod keys;
+mod layout;
 mod operate;
 mod prompt;
 mod recover;
@@ -18,6 +20,7 @@ mod shell;
 mod status;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -100,6 +103,9 @@ fn main() -> ExitCode {
         Command::Server(args) => serve::run(&args),
         Command::Status(args) => operate::status(&args),
         Command::Scrub(args) => operate::scrub(&args),
+        Command::Drive(args) => drive::run(&args),
+        Command::Layout(args) => layout::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Config(args) => config::run(&args),

@@ -59,13 +59,20 @@ pub(crate) fn text(status: &Status) -> String {
         line(&mut out, format_args!("          log drive {} is out: {why}", drive.name));
     }
     out += "\nDrives\n";
-    status.drives.iter().for_each(|drive| render_drive(&mut out, drive));
+    out += &drives(status);
     out += "\nWorkers\n";
     status.workers.iter().for_each(|found| out += &worker(found));
     if !status.notes.is_empty() {
         out += "\nNotes\n";
         status.notes.iter().for_each(|note| line(&mut out, format_args!("  {note}")));
     }
+    out
+}
+
+/// The drives, for people.
+pub(crate) fn drives(status: &Status) -> String {
+    let mut out = String::new();
+    status.drives.iter().for_each(|drive| render_drive(&mut out, drive));
     out
 }
 
@@ -94,12 +101,15 @@ fn render_drive(out: &mut String, drive: &DriveStatus) {
 pub(crate) fn worker(worker: &WorkerStatus) -> String {
     let mut out = String::new();
     let doing = match (worker.state.as_str(), worker.total, worker.next_seconds) {
-        ("running", Some(total), _) => format!("running, {} of {total}", worker.done),
+        ("running", Some(total), _) => format!("running, {} of {total}{}", worker.done, ahead(worker)),
         ("running", None, _) => format!("running, {} so far", worker.done),
         ("waiting", _, Some(next)) => format!("waiting, next in {}", duration(next)),
         (state, ..) => state.to_owned(),
     };
     line(&mut out, format_args!("  {:<14} {doing}: {}", worker.name, worker.about));
+    if let Some(limit) = worker.limit_bytes_per_second {
+        line(&mut out, format_args!("                 limited to {} a second", bytes(limit)));
+    }
     if let Some(report) = &worker.last_report {
         line(&mut out, format_args!("                 last: {report}"));
     }
@@ -107,6 +117,13 @@ pub(crate) fn worker(worker: &WorkerStatus) -> String {
         line(&mut out, format_args!("                 FAILED: {error}"));
     }
     out
+}
+
+/// How fast a pass goes and how long it will take.
+fn ahead(worker: &WorkerStatus) -> String {
+    let rate = worker.per_second.map(|rate| format!(", {rate} a second")).unwrap_or_default();
+    let left = worker.left_seconds.map(|left| format!(", {} left", duration(left))).unwrap_or_default();
+    rate + &left
 }
 
 /// Bytes with a unit that leaves at most four digits.

@@ -29,6 +29,9 @@ fn the_help_names_every_command_and_every_exit_code() {
           server       Serve S3 from one or more directories, one a drive
           status       Show everything worth knowing of a running server
           scrub        Read every shard and mend what is wrong
+          drive        Add, empty and replace the drives of a running server
+          layout       Show, plan and change which drives hold the data
+          worker       Show, pause, slow down and wake background work
           recover      Rebuild the metadata view of a stopped server and compare it with the drives
           key          Make, list and revoke access keys
           keys         Back up, restore and rotate the master key
@@ -147,6 +150,9 @@ fn worker(name: &str, state: &str) -> WorkerStatus {
         passes: 1,
         done: 5,
         total: None,
+        per_second: None,
+        left_seconds: None,
+        limit_bytes_per_second: None,
         next_seconds: None,
         last_report: None,
         last_error: None,
@@ -334,14 +340,14 @@ fn the_configuration_says_who_said_what() {
         idle_timeout                 60                    default
         body_grace                   30                    default
         body_rate                    1024                  default
+        answer_grace                 30                    default
+        answer_rate                  1024                  default
         max_put_bytes                5368709120            default
     "#]]
     .assert_eq(&text);
 }
 
 #[test]
-        answer_grace                 30                    default
-        answer_rate                  1024                  default
 fn a_configuration_that_would_be_refused_is_shown_and_refused() {
     let args = ["pangea", "config", "/a", "--tls-cert", "c"];
     let Command::Config(args) = Args::try_parse_from(args).expect("valid").command else {

@@ -1,6 +1,7 @@
 //! [`Client`]: what the data path holds.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use pangea_core::chunk::{Aead, Code};
 use pangea_core::id::{DriveId, RequestId, VersionId};
@@ -10,6 +11,7 @@ use pangea_meta::{Meta, MetaError};
 use pangea_transport::Endpoint;
 
 use crate::budget::Budget;
+use crate::buffers::Buffers;
 use crate::digest::Digests;
 use crate::door::ClientError;
 use crate::flight::Flight;
@@ -18,10 +20,13 @@ use crate::latency::Latency;
 use crate::layouts::Layouts;
 use crate::packer::Packer;
 use crate::runtime::Runtime;
+use crate::tuning::Metered;
 
 /// Tries of a command whose outcome was not heard; the request id makes them one.
 const COMMAND_TRIES: u32 = 5;
 const COMMAND_RETRY_US: u64 = 50_000;
+/// The part of all memory for chunks that buffers which nobody uses may keep.
+const BUFFERS_SHARE: usize = 4;
 
 /// What a client is made of.
 pub struct Parts {
@@ -46,15 +51,16 @@ pub struct Parts {
 pub struct Options {
     /// The cipher of new chunks.
     pub aead: Aead,
-    /// zstd level of new chunks; 0: no compression.
-    pub compress_level: u8,
+    /// The highest zstd level of new chunks, up to 9: a busy machine or a quick sender has lower ones. 0: no compression.
+    pub compress_level_max: u8,
     /// Objects of at most so many bytes lie in the metadata.
     pub inline_bytes_max: usize,
     /// Larger objects of at most so many bytes share chunks with others; at most 1 MiB, 0: none does.
     pub pack_bytes_max: usize,
-    /// Plaintext bytes in flight of one request.
+    /// Plaintext bytes in flight of one request, at most; how many of them are used follows the machine.
     pub window_bytes: usize,
-    /// Bytes of chunks in flight of all requests together.
+    /// Bytes of chunks in flight of all requests together. Half of them are for plaintext that is still coming, so that
+    /// slow senders can never take what finished chunks need.
     pub memory_bytes: usize,
     /// How long a drive may take to answer.
     pub drive_timeout_ms: u32,
@@ -66,10 +72,10 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             aead: Aead::Aes256Gcm,
-            compress_level: 1,
+            compress_level_max: 9,
             inline_bytes_max: 4096,
             pack_bytes_max: 128 << 10,
-            window_bytes: 8 << 20,
+            window_bytes: 64 << 20,
             memory_bytes: 128 << 20,
             drive_timeout_ms: 30_000,
             straggler_ms: 1_000,
@@ -88,7 +94,14 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) layouts: Layouts,
     pub(crate) bucket_keys: BucketKeys,
+    /// Memory for stripes, and for all that is not `arriving`.
     pub(crate) budget: Arc<Budget>,
+    /// Memory for the plaintext of chunks that are not complete yet.
+    pub(crate) arriving: Arc<Budget>,
+    /// CPU jobs that were asked for and are not done.
+    pub(crate) cpu_jobs: Arc<AtomicUsize>,
+    /// Buffers of chunks, kept from one to the next.
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) flight: Flight,
     pub(crate) packer: Packer,
     pub(crate) digests: Arc<Digests>,
@@ -97,11 +110,16 @@ pub(crate) struct Inner {
 
 impl Client {
     /// A client over its parts. [`Client::refresh_layouts`] must have succeeded once before it reads or writes.
-    pub fn new(parts: Parts, options: Options) -> Self {
+    pub fn new(mut parts: Parts, options: Options) -> Self {
+        let cpu_jobs = Arc::new(AtomicUsize::new(0));
+        parts.runtime = Arc::new(Metered::new(parts.runtime, cpu_jobs.clone()));
         let inner = Inner {
             layouts: Layouts::default(),
             bucket_keys: BucketKeys::default(),
-            budget: Budget::new(options.memory_bytes),
+            budget: Budget::new(options.memory_bytes / 2),
+            arriving: Budget::new(options.memory_bytes / 2),
+            cpu_jobs,
+            buffers: Arc::new(Buffers::new(options.memory_bytes / BUFFERS_SHARE)),
             flight: Flight::default(),
             packer: Packer::default(),
             digests: Arc::default(),

@@ -30,6 +30,12 @@ impl Latency {
         });
     }
 
+    /// The mean of reads, in µs; 0 before the first.
+    pub(crate) fn usual_us(&self) -> u32 {
+        let scaled = *self.scaled.lock().expect("arithmetic does not panic");
+        scaled.map_or(0, |(mean, _)| u32::try_from(mean / 8).unwrap_or(u32::MAX))
+    }
+
     /// After how long a read counts as slow.
     pub(crate) fn hedge_us(&self) -> u64 {
         let scaled = *self.scaled.lock().expect("arithmetic does not panic");

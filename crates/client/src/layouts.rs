@@ -162,6 +162,11 @@ impl Client {
         self.command(Command::SetSetting { name, expected, value }).await.map(drop)
     }
 
+    /// The layout of an epoch, unless it is retired.
+    pub fn layout_at(&self, epoch: u32) -> Option<Arc<Layout>> {
+        self.inner.layouts.since(epoch).pop().filter(|layout| layout.epoch == epoch)
+    }
+
     /// The epochs of older layouts by which something may still lie.
     pub fn older_layouts(&self) -> Vec<u32> {
         self.inner.layouts.older()

@@ -19,6 +19,7 @@ mod blob_get;
 mod blob_put;
 mod bucket;
 mod budget;
+mod buffers;
 mod client;
 mod digest;
 pub mod door;

@@ -19,6 +19,10 @@ pub trait Runtime: Send + Sync {
     fn sleep_until(&self, at: MonoUs) -> Task;
     /// Runs `job` on the bounded CPU pool; order among jobs is not promised.
     fn cpu(&self, job: CpuJob);
+    /// Threads of that pool.
+    fn cpu_threads(&self) -> usize {
+        1
+    }
 }
 
 /// Runs `job` on the CPU pool and gives its result; `None` if the pool was stopped before it ran.

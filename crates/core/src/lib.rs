@@ -11,6 +11,7 @@
 //! | [`md5`] | entity tags, many streams at once |
 //! | [`audit`], [`manifest`] | what a lone shard says of its owner; how a blob is put together |
 //! | [`layout`], [`place`], [`survival`] | the drives of an epoch; which of them hold a partition; what may be lost |
+//! | [`health`] | what becomes of a drive that is away or broken, and when its data is made whole elsewhere |
 //! | [`meta`] | the metadata commands, their rows, and the state machine that decides them |
 //! | [`machine`] | put, get and repair of one stripe: events in, actions out |
 //! | [`wire`] | what nodes ask of each other's drives |
@@ -21,6 +22,7 @@ pub mod chunk;
 pub mod chunker;
 pub mod codec;
 pub mod erasure;
+pub mod health;
 pub mod id;
 pub mod keys;
 pub mod layout;

@@ -14,15 +14,17 @@
 //! | `GET /control/v1/status` | only a configured one | [`Status`](crate::control::Status) |
 //! | `GET /control/v1/scrub/N` | only a configured one | [`PassReport`](crate::control::PassReport) |
 //! | `POST /control/v1/scrub` | yes | [`Pass`](crate::control::Pass) |
+//! | `POST /control/v1/layout` | yes | [`LayoutPlan`](crate::control::LayoutPlan) |
+//! | `POST /control/v1/worker` | yes | [`WorkerStatus`](crate::control::WorkerStatus) |
 //! | `POST /control/v1/keys/rotate` | yes | [`Rotated`](crate::control::Rotated) |
 //! | `POST /control/v1/keys/backup` | yes | [`KeyBackup`](crate::control::KeyBackup) |
 //! | `POST /control/v1/access-keys/create` | yes | [`CreatedAccessKey`](crate::control::CreatedAccessKey) |
 //! | `POST /control/v1/access-keys/list` | yes | [`AccessKeyInfo`](crate::control::AccessKeyInfo), a list |
 //! | `POST /control/v1/access-keys/revoke` | yes | nothing |
 
+mod patience;
 #[cfg(test)]
 mod tests;
-mod patience;
 mod token;
 
 use std::convert::Infallible;
@@ -47,7 +49,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::{Control, ControlError, NewAccessKey, Rotation};
+use crate::control::{Control, ControlError, LayoutWish, NewAccessKey, Rotation, WorkerWish};
 
 use patience::Patience;
 
@@ -62,12 +64,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// From a request's first byte to the end of its head, and for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may take none of its answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long running requests may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A pause after the system refused to accept: usually too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a peer may take none of its answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives the text of `/metrics`.
 pub type Metrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
@@ -200,6 +202,14 @@ async fn control(
     }
     match (request.method(), path) {
         (&Method::POST, "/control/v1/scrub") => done(control.scrub().await),
+        (&Method::POST, "/control/v1/layout") => {
+            let wish: LayoutWish = read(request).await?;
+            done(control.change_layout(wish).await)
+        }
+        (&Method::POST, "/control/v1/worker") => {
+            let wish: WorkerWish = read(request).await?;
+            done(control.set_worker(wish).await)
+        }
         (&Method::POST, "/control/v1/keys/rotate") => {
             let rotation: Rotation = read(request).await?;
             done(control.rotate_keys(rotation).await)

@@ -6,11 +6,10 @@
 //! A new layout is durable before the drives that it names are made: a start that is cut short in between finds them
 //! missing and makes others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use pangea_client::{
     CURRENT_EPOCH_SETTING, Client, KeyRing, Options as ClientOptions, Parts, layout_setting,
@@ -22,10 +21,13 @@ use pangea_core::layout::Layout;
 use pangea_core::meta::{Command, Outcome, Request};
 use pangea_core::seam::{Clock as _, Disk, random};
 use pangea_meta::{
-    EmbeddedMeta, LogKey, LogKeys, Meta, MetaError, Options as MetaOptions, ViewPlace, WriteOptions,
+    EmbeddedMeta, LogKey, LogKeys, Meta, MetaError, Options as MetaOptions, SeatedMeta, ViewPlace,
+    WriteOptions,
 };
 use pangea_store::drive::OpenError;
 use pangea_store::extent::{CheckpointUse, ExtentStore, Options as ExtentOptions, RecoveryReport};
+use pangea_store::file_disk::FileDisk;
+use pangea_store::format::superblock::Identity;
 use pangea_store::port::ShardStore;
 use pangea_store::threads::{ThreadsOptions, ThreadsStore};
 use pangea_transport::{Endpoint, Loopback, Transport};
@@ -37,34 +39,26 @@ use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, next_layout,
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::ground::{Ground, key_drives, seat};
-use crate::handler::{Drives, Served};
+use crate::handler::Drives;
 use crate::keyfile::Ring;
 use crate::pool::{CpuPool, TokioRuntime};
+use crate::roster::{Mounted, Roster};
 
 /// The SQLite view, below the first log drive's metadata directory.
 pub(crate) const VIEW_FILE: &str = "view.sqlite";
 
+/// Directories of drives that were added while the server ran, a line each.
+pub(crate) const ADDED_DRIVES_SETTING: &str = "drives/added";
+
 /// The metadata log is zeroed ahead in steps of so many bytes: a start and its first sync stay short.
 const LOG_STEP_BYTES: u64 = 1 << 20;
-
-/// A drive with its store.
-pub(crate) struct Mounted {
-    pub slot: u16,
-    pub drive: DriveId,
-    pub path: PathBuf,
-    pub store: Arc<dyn ShardStore>,
-    /// How often it found a shard corrupt or failed, since the start.
-    pub errors: Arc<AtomicU64>,
-    /// The drive that it took the place of at this start.
-    pub replaces: Option<DriveId>,
-}
 
 /// Everything that a node is made of, before it serves.
 pub(crate) struct Assembly {
     pub ground: Ground,
     pub key_drives: Vec<PathBuf>,
-    pub mounted: Vec<Mounted>,
-    pub absent: Vec<Absent>,
+    pub roster: Arc<Roster>,
+    pub meta: Arc<SeatedMeta>,
     pub client: Client,
     pub transport: Arc<Loopback>,
     /// Whether a scrub must go through before everything counts as whole.
@@ -77,7 +71,8 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let wanted = 1 + usize::from(options.erasure.unwrap_or(Code::default_for(options.drives.len())).m());
     let log_drives = ground.meta_drives(wanted);
     let meta = open_meta(&ground, &log_drives, clock)?;
-    let layout = read_layout(&*meta).await?;
+    let layout = read_layout(&meta).await?;
+    ground.look_at_added(&added_drives(&meta).await?, layout.as_ref());
     let plan = seat(ground.ring.cluster, layout.as_ref(), &ground.directories).map_err(StartError::Drive)?;
     for seat in &plan.seats {
         // Its capacity must be known before the layout names it.
@@ -85,7 +80,7 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     }
     let next = next_layout(layout.as_ref(), &plan, &ground.weights(), ground.node_id(), options.erasure);
     if layout.as_ref() != Some(&next) {
-        write_layout(&*meta, &next, clock).await?;
+        write_layout(&meta, &next, clock).await?;
     }
     ground.settle(&plan, clock.wall_ms())?;
     // A drive that was replaced gets its copy of the metadata log now, not at the next start.
@@ -105,16 +100,14 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
             ground.notes.push(format!("{}: {error}", drive.path.display()));
         }
     }
-    let (client, transport) = connect(&ground, &mounted, meta, clock);
+    let roster = Arc::new(Roster::new(mounted, absent));
+    let meta = Arc::new(SeatedMeta::new(meta));
+    let (client, transport) = connect(&ground, &roster, meta.clone(), clock);
     client.refresh_layouts().await.map_err(StartError::Client)?;
-    Ok(Assembly { ground, key_drives, mounted, absent, client, transport, refill })
+    Ok(Assembly { ground, key_drives, roster, meta, client, transport, refill })
 }
 
-fn open_meta(
-    ground: &Ground,
-    log_drives: &[usize],
-    clock: &SystemClock,
-) -> Result<Arc<EmbeddedMeta>, StartError> {
+fn open_meta(ground: &Ground, log_drives: &[usize], clock: &SystemClock) -> Result<EmbeddedMeta, StartError> {
     let drives: Vec<(PathBuf, Arc<dyn Disk>)> = log_drives
         .iter()
         .filter_map(|at| {
@@ -130,7 +123,7 @@ fn open_meta(
         drives = drives.len(),
         "metadata opened"
     );
-    Ok(Arc::new(meta))
+    Ok(meta)
 }
 
 /// The options of an engine on these drives. The view lies where it lay, or on the first drive.
@@ -169,6 +162,13 @@ fn log_keys(ring: &Ring) -> LogKeys {
     let current = ring.current();
     let older = ring.generations().iter().filter(|generation| generation.number != current.number);
     LogKeys { current: key(current), older: older.map(key).collect() }
+}
+
+/// The directories that were added to the running server: the command line need not name them.
+pub(crate) async fn added_drives(meta: &dyn Meta) -> Result<Vec<PathBuf>, StartError> {
+    let setting = meta.setting(ADDED_DRIVES_SETTING).await.map_err(StartError::Meta)?;
+    let text = setting.map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    Ok(text.lines().map(PathBuf::from).collect())
 }
 
 /// The current layout; `None` before the first was written.
@@ -213,7 +213,7 @@ struct Stores {
     refill: bool,
 }
 
-type Opened = Result<(Arc<dyn ShardStore>, RecoveryReport), OpenError>;
+pub(crate) type Opened = Result<(Arc<dyn ShardStore>, RecoveryReport), OpenError>;
 
 /// Opens the drives side by side; one that cannot be opened is absent, if the others are enough.
 fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Stores, StartError> {
@@ -241,9 +241,8 @@ fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Store
             Ok((store, report)) => {
                 stores.refill |= needs_refill(seat, &report);
                 ground.notes.extend(describe(&path, &report));
-                let (slot, drive, replaces) = (identity.slot, identity.drive, seat.replaces);
-                let errors = Arc::default();
-                stores.mounted.push(Mounted { slot, drive, path, store, errors, replaces });
+                let disk = ground.directories[seat.directory].disk().map_err(StartError::Drive)?.clone();
+                stores.mounted.push(mounted(identity, path, disk, store, seat.replaces));
             }
             Err(error) => stores.absent.push(Absent {
                 slot: seat.slot(),
@@ -265,7 +264,28 @@ fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Store
     }
 }
 
-fn open_store(disk: Arc<dyn Disk>, identity: pangea_store::format::superblock::Identity) -> Opened {
+/// A drive that takes part from now on.
+pub(crate) fn mounted(
+    identity: Identity,
+    path: PathBuf,
+    disk: Arc<FileDisk>,
+    store: Arc<dyn ShardStore>,
+    replaces: Option<DriveId>,
+) -> Mounted {
+    Mounted {
+        slot: identity.slot,
+        drive: identity.drive,
+        path,
+        disk,
+        store,
+        errors: Arc::default(),
+        replaces,
+        takes_part: true.into(),
+        trouble: None.into(),
+    }
+}
+
+pub(crate) fn open_store(disk: Arc<dyn Disk>, identity: Identity) -> Opened {
     let (store, report) = ExtentStore::open(disk, identity, ExtentOptions::default())?;
     let threads = ThreadsStore::start(store, ThreadsOptions::default());
     let fault = |error| OpenError::Io(pangea_store::port::Fault::new(pangea_store::port::IoOp::Open, &error));
@@ -280,7 +300,7 @@ fn needs_refill(seat: &Seat, report: &RecoveryReport) -> bool {
     seat.replaces.is_some() || adopted || lost
 }
 
-fn describe(path: &Path, report: &RecoveryReport) -> Vec<String> {
+pub(crate) fn describe(path: &Path, report: &RecoveryReport) -> Vec<String> {
     let path = path.display();
     let mut notes = Vec::new();
     if report.superblock_healed {
@@ -308,17 +328,14 @@ fn describe(path: &Path, report: &RecoveryReport) -> Vec<String> {
 /// The data path over this node's own drives.
 fn connect(
     ground: &Ground,
-    mounted: &[Mounted],
-    meta: Arc<EmbeddedMeta>,
+    roster: &Arc<Roster>,
+    meta: Arc<SeatedMeta>,
     clock: &Arc<SystemClock>,
 ) -> (Client, Arc<Loopback>) {
     let transport = Arc::new(Loopback::new(ground.node_id()));
     let endpoint = Endpoint::new(transport.clone() as Arc<dyn Transport>);
-    let served = |drive: &Mounted| Served { store: drive.store.clone(), errors: drive.errors.clone() };
-    let stores: BTreeMap<DriveId, Served> =
-        mounted.iter().map(|drive| (drive.drive, served(drive))).collect();
-    let present: BTreeSet<DriveId> = stores.keys().copied().collect();
-    tokio::spawn(endpoint.clone().run(Arc::new(Drives::new(stores))));
+    tokio::spawn(endpoint.clone().run(Arc::new(Drives::new(roster.clone()))));
+    let seen = roster.clone();
     let pool = CpuPool::new(doctor::cores());
     let runtime = TokioRuntime::new(tokio::runtime::Handle::current(), clock.clone(), pool);
     let keys = ground.ring.generations().iter().map(|generation| (generation.number, generation.key.clone()));
@@ -329,7 +346,7 @@ fn connect(
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         keys: Arc::new(KeyRing::new(keys)),
-        present: Arc::new(move |drive| present.contains(&drive)),
+        present: Arc::new(move |drive| seen.takes_part(drive)),
     };
     let memory_bytes = usize::try_from(doctor::memory_budget_here()).unwrap_or(usize::MAX);
     let options = ClientOptions { aead: doctor::cipher(), memory_bytes, ..ClientOptions::default() };

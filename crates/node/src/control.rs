@@ -30,6 +30,130 @@ pub trait Control: Send + Sync {
     fn access_keys(&self) -> Reply<'_, Vec<AccessKeyInfo>>;
     /// Takes an access key away, from the next request on.
     fn revoke_access_key(&self, id: String) -> Reply<'_, ()>;
+    /// What a change of the layout would do; does it if the wish says so.
+    fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan>;
+    /// Pauses, slows down or wakes a background worker.
+    fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus>;
+}
+
+/// A change of the layout that an operator wants.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LayoutWish {
+    /// All at once, in this order.
+    pub changes: Vec<WishedChange>,
+    /// Makes it so; otherwise it is only planned.
+    pub apply: bool,
+    /// Also if it survives less than now, or may not fit.
+    pub force: bool,
+    /// The epoch that was planned on; another one refuses the change.
+    pub epoch: Option<u32>,
+}
+
+/// One change. Drives are named by slot, id or directory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum WishedChange {
+    /// An empty directory becomes a drive.
+    Add {
+        /// Its absolute path.
+        dir: String,
+    },
+    /// A drive is emptied and leaves.
+    Drain {
+        /// Which.
+        drive: String,
+    },
+    /// A drive that is being drained stays.
+    Restore {
+        /// Which.
+        drive: String,
+    },
+    /// An empty directory takes over the place of a drive.
+    Replace {
+        /// Which drive.
+        drive: String,
+        /// The directory's absolute path.
+        dir: String,
+    },
+    /// A drive's share.
+    Weight {
+        /// Which.
+        drive: String,
+        /// GiB.
+        gib: u32,
+    },
+    /// The code of new data in buckets that name none.
+    Code {
+        /// `K+M`.
+        code: String,
+    },
+}
+
+/// What a change does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LayoutPlan {
+    /// The epoch that it starts from.
+    pub epoch: u32,
+    /// Whether it was made so.
+    pub applied: bool,
+    /// The drives that take data or give it up, by slot.
+    pub drives: Vec<PlannedDrive>,
+    /// Bytes that move, as far as can be told now.
+    pub bytes: u64,
+    /// How long that takes at the pace of the rebalancing.
+    pub seconds: Option<u64>,
+    /// The code before and after.
+    pub code: (String, String),
+    /// What may be lost at once before and after, with everything still readable.
+    pub survives: (Survived, Survived),
+    /// What an operator should know before.
+    pub warnings: Vec<String>,
+}
+
+/// What may be lost at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Survived {
+    /// Drives, everything staying readable.
+    pub drives: u16,
+    /// Hosts.
+    pub hosts: u16,
+    /// Racks.
+    pub racks: u16,
+    /// Sites.
+    pub sites: u16,
+    /// Drives, writes still being acknowledged.
+    pub writing_drives: u16,
+}
+
+/// One drive of a plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlannedDrive {
+    /// Its slot.
+    pub slot: u16,
+    /// Its directory.
+    pub dir: String,
+    /// `stays`, `new`, `drains` or `leaves`.
+    pub what: String,
+    /// Shards of all partitions that it holds before and after.
+    pub partitions: (u64, u64),
+    /// Bytes that leave it.
+    pub bytes_out: u64,
+    /// Bytes that come to it.
+    pub bytes_in: u64,
+    /// Bytes that it can take; `None`: it is not here.
+    pub available_bytes: Option<u64>,
+}
+
+/// What an operator wants of a background worker.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkerWish {
+    /// Which.
+    pub name: String,
+    /// Pauses or goes on.
+    pub paused: Option<bool>,
+    /// Bytes a second that it may read and write, 0 for no limit.
+    pub bytes_per_second: Option<u64>,
+    /// Begins a pass now.
+    pub run: bool,
 }
 
 /// An access key to be made.
@@ -253,7 +377,7 @@ pub struct DriveStatus {
     pub drive: String,
     /// Its directory, as it was named.
     pub dir: String,
-    /// `ok`, `read-only`, `failed`, `full` or `missing`.
+    /// `ok`, `draining`, `read-only`, `failed`, `silent`, `full` or `missing`.
     pub state: String,
     /// Why it is not `ok`.
     pub reason: Option<String>,
@@ -334,7 +458,7 @@ pub struct WorkerStatus {
     pub name: String,
     /// What it does, in a few words.
     pub about: String,
-    /// `waiting`, `running`, `off` or `stopped`.
+    /// `waiting`, `running`, `paused`, `off` or `stopped`.
     pub state: String,
     /// Passes that ended well since the start.
     pub passes: u64,
@@ -342,6 +466,12 @@ pub struct WorkerStatus {
     pub done: u64,
     /// How much there is, if known.
     pub total: Option<u64>,
+    /// The same a second, while a pass runs.
+    pub per_second: Option<u64>,
+    /// Seconds that the running pass will take at that rate.
+    pub left_seconds: Option<u64>,
+    /// Bytes a second that it may read and write; `None`: as fast as it goes.
+    pub limit_bytes_per_second: Option<u64>,
     /// Seconds until the next pass, while waiting for it.
     pub next_seconds: Option<u64>,
     /// What the last pass did, in words.

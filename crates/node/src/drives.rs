@@ -23,6 +23,7 @@ use pangea_store::format::checkpoint::CHECKPOINT_FILE;
 use pangea_store::format::superblock::Identity;
 
 pub use error::DriveError;
+pub(crate) use plan::absolute;
 pub use plan::{Absent, Action, Plan, Seat, next_layout, plan, unreachable_without};
 
 /// What the metadata engine keeps on a drive.

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 
 use pangea_core::chunk::Code;
 use pangea_core::id::{ClusterId, DriveId, NodeId};
+use pangea_core::layout::{Layout, Role};
 use pangea_core::seam::{Clock as _, random};
 
 use crate::clock::SystemClock;
 use crate::config::Options;
-use crate::drives::{self, Action, Directory, DriveError, Found, Plan, is_untouched, look, plan};
+use crate::drives::{self, Action, Directory, DriveError, Found, Plan, absolute, is_untouched, look, plan};
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::keyfile::{Copies, CopyState, KeyError, Protector, Ring, Unlock, read_copies, write_copies};
 
 /// Copies of the key on a machine with few drives.
-const KEY_COPIES_MIN: usize = 3;
+pub(crate) const KEY_COPIES_MIN: usize = 3;
 
 /// See the module.
 pub(crate) struct Ground {
@@ -95,7 +96,7 @@ fn make(
 /// Decides which directory takes which slot.
 pub(crate) fn seat(
     cluster: ClusterId,
-    layout: Option<&pangea_core::layout::Layout>,
+    layout: Option<&Layout>,
     directories: &[Directory],
 ) -> Result<Plan, DriveError> {
     let found: Vec<(&Path, &Found)> = directories.iter().map(|d| (d.path.as_path(), &d.found)).collect();
@@ -163,6 +164,10 @@ impl Ground {
 
     /// Makes every seat the drive that it shall be.
     pub(crate) fn settle(&mut self, plan: &Plan, now_ms: u64) -> Result<(), StartError> {
+        for left in &plan.left {
+            let path = self.directories[*left].path.display();
+            self.notes.push(format!("{path}: this drive was drained and left the cluster; it is not used"));
+        }
         for seat in &plan.seats {
             let directory = &mut self.directories[seat.directory];
             let path = directory.path.display().to_string();
@@ -193,6 +198,24 @@ impl Ground {
     /// The directories that a plan seats, with their weights.
     pub(crate) fn weights(&self) -> Vec<(&Path, u32)> {
         self.directories.iter().map(|d| (d.path.as_path(), d.weight())).collect()
+    }
+
+    /// Takes in the directories of drives that were added while the server ran, as far as they are in the layout still.
+    pub(crate) fn look_at_added(&mut self, added: &[PathBuf], layout: Option<&Layout>) {
+        for path in added {
+            let named = self.directories.iter().any(|known| absolute(&known.path) == absolute(path));
+            let known = layout.into_iter().flat_map(|layout| &layout.drives);
+            let holds =
+                known.filter(|drive| drive.role != Role::Gone).any(|drive| Path::new(&drive.path) == path);
+            if named || !holds {
+                continue;
+            }
+            match look(std::slice::from_ref(path)) {
+                Ok(found) => self.directories.extend(found),
+                // The drive is absent then, and the start goes on if the others are enough.
+                Err(error) => self.notes.push(format!("{}: {error}", path.display())),
+            }
+        }
     }
 
     /// The directories that the metadata log is kept on: those that have it, filled up to `wanted`.

@@ -1,40 +1,33 @@
 //! The node's own drives behind the transport: a question names a drive, its store answers, and what went wrong is counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use pangea_core::id::{DriveId, NodeId};
 use pangea_core::wire::{Fault, StoreRequest, StoreResponse};
-use pangea_store::port::ShardStore;
 use pangea_store::service::answer;
 use pangea_transport::Handler;
 use pangea_transport::port::BoxFuture;
 
-/// A store, and how often it had to say that a shard is corrupt or that the medium failed.
-#[derive(Clone)]
-pub(crate) struct Served {
-    pub store: Arc<dyn ShardStore>,
-    pub errors: Arc<AtomicU64>,
-}
+use crate::roster::Roster;
 
 /// See the module.
 pub(crate) struct Drives {
-    stores: BTreeMap<DriveId, Served>,
+    roster: Arc<Roster>,
 }
 
 impl Drives {
-    /// The stores of this node by their drives.
-    pub(crate) fn new(stores: BTreeMap<DriveId, Served>) -> Self {
-        Self { stores }
+    /// The stores of the drives that are mounted.
+    pub(crate) fn new(roster: Arc<Roster>) -> Self {
+        Self { roster }
     }
 }
 
 impl Handler for Drives {
     fn handle(&self, _: NodeId, request: StoreRequest, body: Bytes) -> BoxFuture<'_, (StoreResponse, Bytes)> {
         Box::pin(async move {
-            let Some(served) = self.stores.get(&drive_of(&request)) else {
+            let Some(served) = self.roster.drive(drive_of(&request)) else {
                 return (StoreResponse::Failed(Fault::NoSuchDrive), Bytes::new());
             };
             // Bytes that arrive corrupt are not this drive's fault.

@@ -7,7 +7,8 @@
 //! | [`keyfile`] | the sealed ring of master keys and its copies on the drives; `vault` keeps it while a node runs |
 //! | `drives` | which directory is which drive, and what to do with the one that is not what it should be |
 //! | `ground` `assemble` | directories and keys; then metadata, layout, stores, transport, data path |
-//! | `node` `status` `workers` | the running node: control, what is shown, background work |
+//! | `node` `status` `workers` `pace` | the running node: control, what is shown, background work and how fast it goes |
+//! | `roster` `checkup` `reshape` | the drives that are mounted; whether they are well; how they come, move and leave |
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
 //! | [`doctor`] [`recover`] [`restore`] | the capability probe; metadata from the log; keys from a backup |
@@ -16,6 +17,7 @@
 
 mod admin;
 mod assemble;
+mod checkup;
 mod clock;
 pub mod config;
 pub mod control;
@@ -29,10 +31,13 @@ mod handler;
 mod journal;
 pub mod keyfile;
 mod node;
+mod pace;
 mod pool;
 pub mod recover;
 pub mod remote;
+mod reshape;
 pub mod restore;
+mod roster;
 #[cfg(test)]
 mod scratch;
 pub mod server;

@@ -9,20 +9,22 @@ use std::time::Duration;
 use pangea_client::Client;
 use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::seam::{Clock as _, MonoUs};
-use pangea_store::port::ShardStore;
 use pangea_transport::{Loopback, Transport as _};
 
-use crate::assemble::{Assembly, Mounted};
+use crate::assemble::Assembly;
+use crate::checkup::Checkup;
 use crate::clock::SystemClock;
 use crate::config::Options;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
-    Rotated, Rotation, Status,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
+    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::credentials::AccessKeys;
-use crate::drives::Absent;
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
+use crate::pace::Limits;
+use crate::reshape::{Parts as ReshaperParts, Reshaper};
+use crate::roster::Roster;
 use crate::status::SurvivalCache;
 use crate::vault::Vault;
 use crate::workers::jobs::{self, REFILL_SETTING, ScrubParts};
@@ -33,6 +35,8 @@ const COMPLETE_AFTER: Duration = Duration::from_secs(1);
 /// The first look for a scrub that is due, and for older keys that a rotation left.
 const SCRUB_AFTER: Duration = Duration::from_secs(60);
 /// A node that stays up so long looks for what its predecessor left behind.
+/// The first look at the drives.
+const HEALTH_AFTER: Duration = Duration::from_secs(2);
 const UPKEEP_AFTER: Duration = Duration::from_secs(30);
 const ORPHANS_AFTER: Duration = Duration::from_secs(3600);
 
@@ -44,8 +48,7 @@ pub(crate) struct Node {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) started_us: MonoUs,
     pub(crate) client: Client,
-    pub(crate) mounted: Vec<Mounted>,
-    pub(crate) absent: Vec<Absent>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) access_keys: Arc<AccessKeys>,
     pub(crate) ready: Arc<AtomicBool>,
@@ -53,8 +56,10 @@ pub(crate) struct Node {
     pub(crate) notes: Vec<String>,
     pub(crate) survival: Mutex<Option<SurvivalCache>>,
     pub(crate) workers: Workers,
+    reshaper: Arc<Reshaper>,
     transport: Arc<Loopback>,
     scrub: Arc<Worker>,
+    rebalance: Arc<Worker>,
     scrub_asked: Arc<AtomicBool>,
 }
 
@@ -65,15 +70,26 @@ impl Node {
         options: Options,
         clock: Arc<SystemClock>,
     ) -> Result<Self, StartError> {
-        let Assembly { ground, key_drives, mounted, absent, client, transport, refill } = assembly;
+        let Assembly { ground, key_drives, roster, meta, client, transport, refill } = assembly;
         let (cluster, id) = (ground.ring.cluster, ground.node_id());
         let vault = Vault::new(ground.ring, ground.unlock, ground.protector, key_drives, clock.clone());
         let refill = Arc::new(AtomicBool::new(remember_refill(&client, refill).await?));
         let scrub_asked = Arc::new(AtomicBool::new(false));
         let scrub = Worker::new("scrub", "reads every shard and mends what is wrong", clock.clone());
+        let rebalance = Worker::new("rebalance", "brings data to where the layout wants it", clock.clone());
+        let vault = Arc::new(vault);
+        let reshaper = Reshaper::new(ReshaperParts {
+            client: client.clone(),
+            roster: roster.clone(),
+            meta,
+            vault: vault.clone(),
+            clock: clock.clone(),
+            cluster,
+            node: id,
+        });
         let mut node = Self {
             access_keys: AccessKeys::new(client.clone()),
-            vault: Arc::new(vault),
+            vault,
             started_us: clock.mono_us(),
             ready: Arc::new(AtomicBool::new(false)),
             notes: ground.notes,
@@ -84,14 +100,16 @@ impl Node {
             id,
             clock,
             client,
-            mounted,
-            absent,
+            roster,
             refill,
+            reshaper,
             transport,
             scrub,
+            rebalance,
             scrub_asked,
         };
         node.start_workers();
+        node.recall_paces().await?;
         Ok(node)
     }
 
@@ -106,7 +124,9 @@ impl Node {
             asked: self.scrub_asked.clone(),
         });
         let scrub_after = if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
-        let stores: Vec<Arc<dyn ShardStore>> = self.mounted.iter().map(|drive| drive.store.clone()).collect();
+        let checkup =
+            Checkup::new(client(), self.roster.clone(), self.reshaper.clone(), self.clock.clone(), self.id);
+        let health = worker("health", "looks whether every drive is there and well");
         let completion = worker("completion", "completes stripes that are not whole");
         let garbage = worker("garbage", "frees what nothing refers to any more");
         let repack = worker("repack", "closes the holes of deleted small objects and merges small packs");
@@ -116,10 +136,12 @@ impl Node {
         let rewrap = worker("key-rewrapping", "wraps under the newest master key what an older one wrapped");
         let all = [
             (completion, COMPLETE_AFTER, jobs::completion(client())),
+            (health, HEALTH_AFTER, jobs::health(checkup)),
+            (self.rebalance.clone(), COMPLETE_AFTER, jobs::rebalance(self.reshaper.clone())),
             (self.scrub.clone(), scrub_after, scrub),
             (garbage, UPKEEP_AFTER, jobs::garbage(client())),
             (repack, UPKEEP_AFTER, jobs::repack(client())),
-            (compaction, UPKEEP_AFTER, jobs::compaction(stores)),
+            (compaction, UPKEEP_AFTER, jobs::compaction(self.roster.clone())),
             (orphans, ORPHANS_AFTER, jobs::orphans(client())),
             (expiry, UPKEEP_AFTER, jobs::expiry(client())),
             (rewrap, SCRUB_AFTER, jobs::rewrap(client(), self.vault.clone())),
@@ -129,11 +151,43 @@ impl Node {
         }
     }
 
+    /// The paces that operators set before.
+    async fn recall_paces(&self) -> Result<(), StartError> {
+        for worker in self.workers.all() {
+            let setting = self.client.meta().setting(&pace_setting(worker.name())).await;
+            let limits = setting.map_err(StartError::Meta)?.and_then(|(_, bytes)| Limits::decode(&bytes));
+            limits.into_iter().for_each(|limits| worker.pace().set(limits));
+        }
+        Ok(())
+    }
+
+    async fn set_pace(&self, wish: WorkerWish) -> Result<WorkerStatus, ControlError> {
+        let Some(worker) = self.workers.find(&wish.name) else {
+            let names: Vec<&str> = self.workers.all().iter().map(|worker| worker.name()).collect();
+            let why = format!("there is no worker `{}`; there are {}", wish.name, names.join(", "));
+            return Err(ControlError::Refused { why });
+        };
+        let mut limits = worker.pace().limits();
+        limits.paused = wish.paused.unwrap_or(limits.paused);
+        if let Some(rate) = wish.bytes_per_second {
+            limits.bytes_per_second = (rate > 0).then_some(rate);
+        }
+        if limits != worker.pace().limits() {
+            let saved = jobs::set(&self.client, &pace_setting(worker.name()), limits.encode()).await;
+            saved.map_err(|why| ControlError::Failed { why })?;
+            worker.pace().set(limits);
+        }
+        if wish.run {
+            worker.request();
+        }
+        Ok(worker.status())
+    }
+
     /// Ends it: background work first, then the drives, each with a checkpoint. What fails is in the log; nothing
     /// acknowledged is lost either way.
     pub(crate) async fn stop(&self) {
         self.workers.stop().await;
-        for drive in &self.mounted {
+        for drive in self.roster.mounted() {
             if let Err(error) = drive.store.shutdown().await {
                 tracing::warn!(drive = %drive.path.display(), %error, "the drive was not closed cleanly");
             }
@@ -142,9 +196,14 @@ impl Node {
     }
 
     /// The directory that the operator token is kept in.
-    pub(crate) fn home(&self) -> Option<&PathBuf> {
-        self.mounted.first().map(|drive| &drive.path)
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.roster.mounted().first().map(|drive| drive.path.clone())
     }
+}
+
+/// The setting that keeps a worker's pace.
+fn pace_setting(worker: &str) -> String {
+    format!("worker/{worker}")
 }
 
 /// Whether a drive is to be refilled: because of this start, or of an earlier one that did not come to it.
@@ -198,5 +257,13 @@ impl Control for Node {
 
     fn revoke_access_key(&self, id: String) -> Reply<'_, ()> {
         Box::pin(self.access_keys.revoke(id))
+    }
+
+    fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan> {
+        Box::pin(self.reshaper.change(wish, &self.rebalance))
+    }
+
+    fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {
+        Box::pin(self.set_pace(wish))
     }
 }

@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use crate::admin::TOKEN_FILE_NAME;
 use crate::config::Secret;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
-    Rotated, Rotation, Status,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
+    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::keyfile::read_bounded;
 
@@ -173,6 +173,14 @@ impl Control for Remote {
 
     fn revoke_access_key(&self, id: String) -> Reply<'_, ()> {
         Box::pin(async move { self.post("/control/v1/access-keys/revoke", &id).await })
+    }
+
+    fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan> {
+        Box::pin(async move { self.post("/control/v1/layout", &wish).await })
+    }
+
+    fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {
+        Box::pin(async move { self.post("/control/v1/worker", &wish).await })
     }
 
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {

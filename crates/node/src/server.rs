@@ -131,7 +131,7 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         .map_err(StartError::Client)?;
     let token_key = assembly.ground.ring.generations().first().expect("a ring is never empty").key.clone();
     let node = Arc::new(Node::start(assembly, options, clock).await?);
-    let home = node.home().cloned().unwrap_or_default();
+    let home = node.home().unwrap_or_default();
     let (gateway, told) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
     let fingerprint = told.fingerprint.clone();
     let mut serving = Serving::start(&node, gateway, s3, admin)?;
@@ -259,7 +259,7 @@ impl Serving {
                     doing: "keep the operator token",
                     source: std::io::ErrorKind::NotFound.into(),
                 })?;
-                admin::Token::draw(home, &SystemEntropy).map_err(StartError::Key)?
+                admin::Token::draw(&home, &SystemEntropy).map_err(StartError::Key)?
             }
         };
         let (stop_gateway, mut stopped) = watch::channel(false);

@@ -12,11 +12,11 @@ use pangea_core::seam::Clock as _;
 use pangea_meta::PAGE_ROWS_MAX;
 use pangea_store::port::{Stopped, StoreStatus};
 
-use crate::assemble::Mounted;
 use crate::control::{
     ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus,
 };
 use crate::node::Node;
+use crate::roster::Mounted;
 
 pub(crate) use metrics::render;
 
@@ -78,7 +78,7 @@ impl Node {
     }
 
     async fn drive(&self, drive: &pangea_core::layout::LayoutDrive) -> DriveStatus {
-        let mounted = self.mounted.iter().find(|mounted| mounted.slot == drive.slot.0);
+        let mounted = self.roster.at(drive.slot);
         let mut status = DriveStatus {
             slot: drive.slot.0,
             drive: drive.drive.to_string(),
@@ -94,11 +94,13 @@ impl Node {
             errors: 0,
         };
         match mounted {
-            Some(mounted) => fill(&mut status, mounted).await,
-            None => {
-                let absent = self.absent.iter().find(|absent| absent.slot == drive.slot);
-                status.reason = absent.map(|absent| absent.why.clone());
-            }
+            Some(mounted) => fill(&mut status, &mounted).await,
+            None => status.reason = self.roster.absence(drive.slot).map(|absent| absent.why),
+        }
+        if drive.role == Role::Draining {
+            let was = std::mem::replace(&mut status.state, "draining".to_owned());
+            let also = (was != "ok").then(|| was + ": " + status.reason.as_deref().unwrap_or_default());
+            status.reason = also.or(Some("its data is moving to the other drives".to_owned()));
         }
         status
     }
@@ -108,6 +110,12 @@ impl Node {
         if stripes.not_whole > 0 {
             let least = if stripes.more { "at least " } else { "" };
             why.push(format!("{least}{} stripes lack shards at their places", stripes.not_whole));
+        }
+        let moving = self.client.older_layouts().len();
+        if moving > 0 {
+            why.push(
+                "data is on its way to where the layout wants it (see the worker `rebalance`)".to_owned(),
+            );
         }
         if self.refill.load(std::sync::atomic::Ordering::Acquire) {
             why.push("a drive is being refilled: the scrub that does it has not gone through yet".to_owned());
@@ -126,7 +134,7 @@ impl Node {
     /// What may be lost now, computed from the placements and from the stripes that are known to lack shards.
     fn survives(&self, layout: &Layout, stripes: &StripeStatus) -> (u16, String) {
         let code = layout.code;
-        let present: BTreeSet<u16> = self.mounted.iter().map(|drive| drive.slot).collect();
+        let present: BTreeSet<u16> = self.roster.mounted().iter().map(|drive| drive.slot).collect();
         // A missing drive's shards are counted by the placement already.
         let whole_layout = layout.drives.iter().all(|d| d.role == Role::Gone || present.contains(&d.slot.0));
         let worst = stripes.by_missing.iter().map(|(missing, _)| *missing).max().unwrap_or(0);
@@ -157,11 +165,15 @@ impl Node {
 
 async fn fill(status: &mut DriveStatus, mounted: &Mounted) {
     status.dir = mounted.path.display().to_string();
+    let trouble = mounted.trouble();
     status.replaced = mounted.replaces.map(|drive| drive.to_string());
     status.errors = mounted.errors.load(std::sync::atomic::Ordering::Relaxed);
     match mounted.store.status().await {
         Ok(store) => fill_from(status, &store),
         Err(error) => (status.state, status.reason) = ("failed".to_owned(), Some(error.to_string())),
+    }
+    if let (Some(why), "ok" | "full") = (trouble, status.state.as_str()) {
+        (status.state, status.reason) = ("failed".to_owned(), Some(why));
     }
 }
 

@@ -4,7 +4,7 @@
 //! wrapped. It can stop anywhere: old keys stay in the ring, and [`Vault::rewrap`] runs again at the next start.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pangea_client::Client;
 use pangea_core::keys::KeyRef;
@@ -28,7 +28,8 @@ const BACKUP_PASSPHRASE_CHARS_MIN: usize = 8;
 /// See the module.
 pub(crate) struct Vault {
     state: Mutex<State>,
-    drives: Vec<PathBuf>,
+    /// The drives that keep a copy.
+    drives: RwLock<Vec<PathBuf>>,
     clock: Arc<SystemClock>,
 }
 
@@ -47,7 +48,34 @@ impl Vault {
         drives: Vec<PathBuf>,
         clock: Arc<SystemClock>,
     ) -> Self {
-        Self { state: Mutex::new(State { ring, unlock, protector }), drives, clock }
+        Self { state: Mutex::new(State { ring, unlock, protector }), drives: RwLock::new(drives), clock }
+    }
+
+    /// The drives that keep a copy of the ring.
+    pub(crate) fn keepers(&self) -> Vec<PathBuf> {
+        self.drives.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The ring.
+    pub(crate) async fn ring(&self) -> Ring {
+        self.state.lock().await.ring.clone()
+    }
+
+    /// Keeps the ring on these drives from now on: it is written to them first. Copies elsewhere are the caller's to remove.
+    pub(crate) async fn keep_on(&self, drives: Vec<PathBuf>) -> Result<(), KeyError> {
+        let state = self.state.lock().await;
+        let unlock = if state.protector == Protector::None { Unlock::Nothing } else { state.unlock.clone() };
+        let (ring, wanted) = (state.ring.clone(), drives.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let bytes = ring.seal(&unlock, &SystemEntropy)?;
+            write_copies(wanted.iter().map(PathBuf::as_path), &bytes)
+        });
+        match written.await {
+            Ok(written) => written?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+        *self.drives.write().unwrap_or_else(PoisonError::into_inner) = drives;
+        Ok(())
     }
 
     /// What is shown.
@@ -56,7 +84,7 @@ impl Vault {
         KeyStatus {
             protector: state.protector.name().to_owned(),
             generation: state.ring.current().number,
-            copies: self.drives.len() as u64,
+            copies: self.keepers().len() as u64,
             text: describe(state.protector).to_owned(),
         }
     }
@@ -77,7 +105,7 @@ impl Vault {
             Some(state.ring.touched())
         };
         let next = next.ok_or_else(|| refused(&KeyError::RingFull))?;
-        let (ring, key, drives) = (next.clone(), unlock.clone(), self.drives.clone());
+        let (ring, key, drives) = (next.clone(), unlock.clone(), self.keepers());
         // Stretching a passphrase and syncing drives take their time.
         let written = tokio::task::spawn_blocking(move || {
             let bytes = ring.seal(&key, &SystemEntropy)?;
@@ -93,7 +121,7 @@ impl Vault {
             protector: state.protector.name().to_owned(),
             bucket_keys,
             access_keys,
-            copies: self.drives.len() as u64,
+            copies: self.keepers().len() as u64,
         })
     }
 

@@ -1,4 +1,5 @@
-//! Background workers: named, listed, woken and stopped; one future each, never two passes of one at a time.
+//! Background workers: named, listed, woken, paused, slowed down and stopped; one future each, never two passes of one at
+//! a time.
 //!
 //! Owns when a pass runs and what is shown of it. What a pass does is in `jobs`, which calls the data path and nothing
 //! else. Stopping drops the pass where it stands: every one of them survives a crash, so it survives that.
@@ -12,16 +13,23 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use pangea_client::Task;
+use pangea_client::worker::Overseer;
 use pangea_core::seam::{Clock as _, MonoUs};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::SystemClock;
 use crate::control::{PassReport, WorkerStatus};
+use crate::pace::{Limits, Pace};
 
 /// The shortest pause after a pass that failed; it doubles with every further failure.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(600);
+/// A rate is shown once a pass took so long.
+const RATE_AFTER_MS: u64 = 1000;
+/// Moving data because the layout changed: 10 GB an hour, read and written once each.
+const REBALANCE_BYTES_PER_SECOND: u64 = 2 * 10_000_000_000 / 3600;
 /// A pause that is as good as for ever.
 pub(crate) const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -45,6 +53,7 @@ pub(crate) struct Worker {
     clock: Arc<SystemClock>,
     state: Mutex<State>,
     wake: Notify,
+    pace: Arc<Pace>,
 }
 
 #[derive(Default)]
@@ -58,6 +67,8 @@ struct State {
     wanted: u64,
     done: u64,
     total: Option<u64>,
+    /// When the running pass began.
+    begun_at: Option<MonoUs>,
     next_at: Option<MonoUs>,
     failures: u32,
     last_report: Option<String>,
@@ -75,7 +86,18 @@ enum Phase {
 impl Worker {
     /// A worker that does nothing yet.
     pub(crate) fn new(name: &'static str, about: &'static str, clock: Arc<SystemClock>) -> Arc<Self> {
-        Arc::new(Self { name, about, clock, state: Mutex::default(), wake: Notify::new() })
+        let pace = Pace::new(Limits { paused: false, bytes_per_second: default_rate(name) });
+        Arc::new(Self { name, about, clock, state: Mutex::default(), wake: Notify::new(), pace })
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How fast it may go.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,7 +118,13 @@ impl Worker {
     /// Hears from the running pass.
     pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
         let mut state = self.lock();
-        (state.done, state.total) = (done, total);
+        state.done = done;
+        state.total = total.or(state.total);
+    }
+
+    /// How much the running pass will have to do, as far as can be told.
+    pub(crate) fn expect(&self, total: u64) {
+        self.lock().total = Some(total);
     }
 
     /// What became of a pass; `None`: it was never asked for.
@@ -120,12 +148,16 @@ impl Worker {
     pub(crate) fn status(&self) -> WorkerStatus {
         let state = self.lock();
         let (name, about) = (self.name.to_owned(), self.about.to_owned());
+        let limits = self.pace.limits();
         let phase = match state.phase {
+            Phase::Waiting | Phase::Running if limits.paused => "paused",
             Phase::Waiting if state.next_at.is_none() => "off",
             Phase::Waiting => "waiting",
             Phase::Running => "running",
             Phase::Stopped => "stopped",
         };
+        let rate = state.rate(self.clock.mono_us());
+        let left = state.total.map(|total| total.saturating_sub(state.done));
         let next_seconds = state.next_at.filter(|_| state.phase == Phase::Waiting);
         WorkerStatus {
             name,
@@ -134,6 +166,9 @@ impl Worker {
             passes: state.passes,
             done: state.done,
             total: state.total,
+            per_second: rate,
+            left_seconds: rate.zip(left).filter(|(rate, _)| *rate > 0).map(|(rate, left)| left / rate),
+            limit_bytes_per_second: limits.bytes_per_second,
             next_seconds: next_seconds.map(|at| self.clock.until(at).as_secs()),
             last_report: state.last_report.clone(),
             last_error: state.last_error.clone(),
@@ -149,10 +184,15 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
                 () = self.wake.notified() => {}
             }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = self.pace.unpaused() => {}
+            }
             {
                 let mut state = self.lock();
                 state.started += 1;
                 (state.phase, state.done, state.total) = (Phase::Running, 0, None);
+                state.begun_at = Some(self.clock.mono_us());
             }
             let pass = AssertUnwindSafe(job(self.clone())).catch_unwind();
             let ended = tokio::select! {
@@ -195,6 +235,30 @@ impl Worker {
     }
 }
 
+impl Overseer for Worker {
+    fn at(&self, done: u64, total: Option<u64>) {
+        self.progress(done, total);
+    }
+
+    fn spend(&self, bytes: u64) -> Task {
+        self.pace.clone().spend(bytes)
+    }
+}
+
+impl State {
+    /// Things a second of the running pass.
+    fn rate(&self, now: MonoUs) -> Option<u64> {
+        let begun = self.begun_at.filter(|_| self.phase == Phase::Running)?;
+        let took_ms = now.saturating_sub(begun) / 1000;
+        (took_ms >= RATE_AFTER_MS).then(|| self.done * 1000 / took_ms)
+    }
+}
+
+/// The pace that a worker has before anybody sets another one.
+fn default_rate(name: &str) -> Option<u64> {
+    (name == "rebalance").then_some(REBALANCE_BYTES_PER_SECOND)
+}
+
 /// All workers of a node.
 pub(crate) struct Workers {
     all: Vec<Arc<Worker>>,
@@ -213,6 +277,16 @@ impl Workers {
         let task = tokio::spawn(worker.clone().live(first, job, self.stop.subscribe()));
         self.tasks.lock().expect("no code panics while it holds the tasks").push(task);
         self.all.push(worker);
+    }
+
+    /// The one of that name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Worker>> {
+        self.all.iter().find(|worker| worker.name == name)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[Arc<Worker>] {
+        &self.all
     }
 
     /// What is shown of all.

@@ -31,8 +31,8 @@ pub struct FileDisk {
     root: Arc<OwnedFd>,
     path: String,
     staging: Arc<Staging>,
-    /// Held open for its lock.
-    _lock: File,
+    /// Held open for its lock; `touch` writes into it.
+    lock: File,
 }
 
 impl FileDisk {
@@ -43,10 +43,29 @@ impl FileDisk {
         let root = rustix::fs::open(root, directory_flags(), Mode::empty()).map_err(refused)?;
         let lock = open_at(&root, LOCK_FILE, OFlags::CREATE).map_err(refused)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root: Arc::new(root), path, staging: Arc::default(), _lock: lock }),
+            Ok(()) => Ok(Self { root: Arc::new(root), path, staging: Arc::default(), lock }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { path }),
             Err(errno) => Err(refused(errno)),
         }
+    }
+
+    /// Whether a path still leads to this directory: not after it was unmounted, renamed or replaced.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let ours = rustix::fs::fstat(&self.root)?;
+        match rustix::fs::stat(path) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Writes a few bytes into the lock file, syncs them and reads them back: whether the drive still takes writes.
+    pub fn touch(&self, mark: u64) -> io::Result<()> {
+        self.lock.write_all_at(&mark.to_le_bytes(), 0)?;
+        self.lock.sync_data()?;
+        let mut read = [0; 8];
+        self.lock.read_exact_at(&mut read, 0)?;
+        if u64::from_le_bytes(read) == mark { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// Makes the directory that a new file lies in, durably.

@@ -41,7 +41,7 @@ impl Inventory {
             slot: drive.slot,
             page: VecDeque::new(),
             listed_to: None,
-            state: if client.is_present(drive.slot) { State::Listing } else { State::Silent },
+            state: State::Listing,
         });
         Self { drives: drives.collect() }
     }

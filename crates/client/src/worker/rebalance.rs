@@ -16,7 +16,6 @@ use pangea_core::wire::SHARDS_PER_MESSAGE_MAX;
 use super::Progress;
 use super::garbage::{OrphanError, Owner};
 use super::inventory::Inventory;
-use super::mend::stripe_bytes;
 use crate::client::Client;
 use crate::door::ClientError;
 
@@ -59,6 +58,14 @@ pub enum Emptied {
     RemovedUnseen,
 }
 
+/// Which stripes a walk looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Those that may lie elsewhere than the current layout wants them.
+    Displaced,
+    All,
+}
+
 enum Step {
     Home,
     Moved { shards: u64, bytes: u64 },
@@ -77,16 +84,24 @@ impl Client {
         let current = self.layout().epoch;
         let writers = self.inner.flight.blobs();
         // Most of the work does not wait for them.
-        self.walk(&mut report, progress).await?;
+        self.walk(Which::Displaced, &mut report, progress).await?;
         self.fence(current, &writers).await?;
         let found = std::mem::take(&mut report);
-        self.walk(&mut report, progress).await?;
+        self.walk(Which::Displaced, &mut report, progress).await?;
         report.absorb(found);
         let settled = report.waiting == 0 && report.unreadable == 0 && self.layout().epoch == current;
         if settled {
             self.retire_layouts(&older).await?;
             report.retired = older.len() as u64;
         }
+        Ok(report)
+    }
+
+    /// Census: are all shards there? Compares what every drive lists with what the metadata says, and mends what is missing;
+    /// no data is read for what is there.
+    pub async fn census_pass(&self, progress: Progress<'_>) -> Result<RebalanceReport, ClientError> {
+        let mut report = RebalanceReport::default();
+        self.walk(Which::All, &mut report, progress).await?;
         Ok(report)
     }
 
@@ -100,7 +115,12 @@ impl Client {
         self.set_setting(WRITE_FLOOR.to_owned(), epoch.to_le_bytes().to_vec()).await
     }
 
-    async fn walk(&self, report: &mut RebalanceReport, progress: Progress<'_>) -> Result<(), ClientError> {
+    async fn walk(
+        &self,
+        which: Which,
+        report: &mut RebalanceReport,
+        progress: Progress<'_>,
+    ) -> Result<(), ClientError> {
         let mut inventory = Inventory::new(self);
         let mut after = None;
         loop {
@@ -109,7 +129,7 @@ impl Client {
             after = Some(*last);
             let mut moving = FuturesUnordered::new();
             for (id, row) in page.into_iter().filter(|(_, row)| row.refs > 0) {
-                for (chunk, entry) in self.displaced(id, &row, report).await? {
+                for (chunk, entry) in self.stripes_of(id, &row, which, report).await? {
                     let held = inventory.holders(self, chunk).await;
                     moving.push(self.settle(chunk, entry, held, progress));
                     if moving.len() >= STRIPES_AT_ONCE
@@ -127,11 +147,12 @@ impl Client {
         }
     }
 
-    /// The chunks of a blob that may lie elsewhere than the current layout wants them.
-    async fn displaced(
+    /// The chunks of a blob that are looked at.
+    async fn stripes_of(
         &self,
         blob: BlobId,
         row: &BlobRow,
+        which: Which,
         report: &mut RebalanceReport,
     ) -> Result<Vec<(ChunkId, ChunkEntry)>, ClientError> {
         let manifest = match self.manifest_of(blob, row).await {
@@ -149,7 +170,7 @@ impl Client {
             let chunk = ChunkId { blob, chunk: at };
             let placement =
                 self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt)?;
-            placement.is_moving().then_some((chunk, entry))
+            (which == Which::All || placement.is_moving()).then_some((chunk, entry))
         });
         Ok(all.collect())
     }
@@ -201,7 +222,7 @@ impl Client {
             }
         }
         if !simple {
-            progress.spend(stripe_bytes(&entry)).await;
+            // Repair is not what the pace of rebalancing is for.
             let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
             let mended = self.mend(chunk, &entry, todo.as_ref()).await?;
             self.note(chunk, todo, &mended).await?;
@@ -233,7 +254,7 @@ impl Client {
         if !draining || !self.older_layouts().is_empty() {
             return Ok(Emptied::Holding(1));
         }
-        let seen = self.is_present(slot) && self.sweep(slot, progress).await?;
+        let seen = self.sweep(slot, progress).await?;
         if seen {
             let left = self.list_shards(slot, None, SHARDS_PER_MESSAGE_MAX as u16).await;
             match left.as_deref() {
@@ -269,7 +290,6 @@ impl Client {
         for chunk in chunks {
             let Owner::Blob(manifest) = self.owner(chunk.blob).await? else { continue };
             let Some(entry) = manifest.chunk(chunk.chunk) else { continue };
-            progress.spend(stripe_bytes(entry)).await;
             let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
             let mended = self.mend(chunk, entry, todo.as_ref()).await?;
             self.note(chunk, todo, &mended).await?;

@@ -11,8 +11,8 @@ use super::patience::Patience;
 use super::{Parts, Token, WRITE_TIMEOUT, is_loopback_name, serve};
 use crate::config::Secret;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, NewAccessKey, Pass, PassReport, Reply,
-    Rotated, Rotation, Status,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
+    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::entropy::SystemEntropy;
 use crate::remote::Remote;
@@ -46,6 +46,12 @@ impl Control for Puppet {
         refused()
     }
     fn revoke_access_key(&self, _: String) -> Reply<'_, ()> {
+        refused()
+    }
+    fn change_layout(&self, _: LayoutWish) -> Reply<'_, LayoutPlan> {
+        refused()
+    }
+    fn set_worker(&self, _: WorkerWish) -> Reply<'_, WorkerStatus> {
         refused()
     }
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {

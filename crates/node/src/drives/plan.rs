@@ -73,6 +73,8 @@ pub struct Plan {
     pub seats: Vec<Seat>,
     /// By slot, rising.
     pub absent: Vec<Absent>,
+    /// Directories whose drives left the layout: they are not touched.
+    pub left: Vec<usize>,
 }
 
 /// Decides. `layout` is the current one, if there is one; `draw` gives fresh drive ids.
@@ -82,15 +84,23 @@ pub fn plan(
     found: &[(&Path, &Found)],
     draw: &mut dyn FnMut() -> DriveId,
 ) -> Result<Plan, DriveError> {
-    let mut seating =
-        Seating { cluster, layout, found, seats: BTreeMap::new(), free: Vec::new(), why: BTreeMap::new() };
+    let mut seating = Seating {
+        cluster,
+        layout,
+        found,
+        seats: BTreeMap::new(),
+        free: Vec::new(),
+        left: Vec::new(),
+        why: BTreeMap::new(),
+    };
     for directory in 0..found.len() {
         seating.seat_known(directory)?;
     }
     seating.seat_others(draw)?;
     let absent = seating.absent();
+    let left = std::mem::take(&mut seating.left);
     let seats: Vec<Seat> = seating.seats.into_values().collect();
-    let plan = Plan { seats, absent };
+    let plan = Plan { seats, absent, left };
     if let Some(layout) = layout {
         check_reachable(layout, &plan)?;
     }
@@ -104,6 +114,8 @@ struct Seating<'a> {
     seats: BTreeMap<Slot, Seat>,
     /// Directories without a drive yet.
     free: Vec<usize>,
+    /// Directories whose drives left the layout.
+    left: Vec<usize>,
     /// Why the drive of a slot cannot be used although its directory is there.
     why: BTreeMap<Slot, String>,
 }
@@ -133,6 +145,10 @@ impl Seating<'_> {
             let (found, expected) = (named.cluster, self.cluster);
             return Err(DriveError::OtherCluster { path: path.into(), found, expected });
         }
+        if self.has_left(named.drive) {
+            self.left.push(directory);
+            return Ok(());
+        }
         let slot = match self.layout {
             None => Slot(named.slot),
             Some(layout) => layout.slot_of(named.drive).ok_or_else(|| self.not_in_layout(path, named))?,
@@ -149,6 +165,12 @@ impl Seating<'_> {
                 drive: named.drive,
             }),
         }
+    }
+
+    /// Whether a drive was drained and taken out of the layout.
+    fn has_left(&self, drive: DriveId) -> bool {
+        let mut drives = self.layout.into_iter().flat_map(|layout| &layout.drives);
+        drives.any(|known| known.drive == drive && known.role == Role::Gone)
     }
 
     fn not_in_layout(&self, path: &Path, named: Identity) -> DriveError {
@@ -206,8 +228,9 @@ impl Seating<'_> {
     /// Slots of the layout whose drive has not been found and whose directory is not merely unusable.
     fn vacant(&self) -> impl Iterator<Item = (Slot, DriveId)> + '_ {
         let drives = self.layout.into_iter().flat_map(|layout| &layout.drives);
+        // An empty directory in the place of a drive that is being emptied is a new drive, not its successor.
         drives
-            .filter(|drive| drive.role != Role::Gone)
+            .filter(|drive| drive.role == Role::Active)
             .filter(|drive| !self.seats.contains_key(&drive.slot) && !self.why.contains_key(&drive.slot))
             .map(|drive| (drive.slot, drive.drive))
     }
@@ -241,7 +264,7 @@ impl Seating<'_> {
 }
 
 /// A path as the layout keeps it.
-pub(super) fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into())
 }
 
@@ -308,14 +331,25 @@ pub fn next_layout(
         Some(layout) if layout.code != Code::default_for(count(&mut layout.drives.iter())) => layout.code,
         _ => by_count,
     });
-    let next = Layout {
+    let mut next = Layout {
         epoch: layout.map_or(1, |layout| layout.epoch),
         partitions_log2: layout.map_or(PARTITIONS_LOG2_DEFAULT, |layout| layout.partitions_log2),
         code,
         drives: drives.into_values().collect(),
+        tables: layout.map_or_else(Vec::new, |layout| layout.tables.clone()),
     };
-    match layout {
-        Some(layout) if *layout != next => Layout { epoch: layout.epoch + 1, ..next },
-        _ => next,
+    let Some(layout) = layout else {
+        next.tabulate(None, &BTreeMap::new(), &[]);
+        return next;
+    };
+    if *layout == next {
+        return next;
     }
+    next.epoch += 1;
+    // Another drive in the same slot moves nothing.
+    let places = |layout: &Layout| -> Vec<Slot> { layout.active().map(|drive| drive.slot).collect() };
+    if layout.code != next.code || places(layout) != places(&next) {
+        next.tabulate(Some(layout), &BTreeMap::new(), &[]);
+    }
+    next
 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use pangea_client::worker::Overseer as _;
 use pangea_client::{Client, ClientError};
 use pangea_core::meta::Command;
 use pangea_core::seam::Clock as _;
 use pangea_store::port::{ShardStore, StoreError};
 
 use super::{Done, Job, NEVER, Worker};
+use crate::checkup::Checkup;
 use crate::clock::SystemClock;
+use crate::reshape::Reshaper;
+use crate::roster::Roster;
 use crate::vault::Vault;
 
 /// How often the queue of stripes that are not whole is looked at.
@@ -58,8 +62,7 @@ pub(crate) fn completion(client: Client) -> Job {
                 idle_rounds.store(0, Ordering::Relaxed);
                 return quiet(COMPLETE_EVERY);
             }
-            let report =
-                client.complete_todos(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+            let report = client.complete_todos(&*worker).await.map_err(words)?;
             let rounds = if report.whole > 0 || report.shards_written > 0 {
                 idle_rounds.store(0, Ordering::Relaxed);
                 0
@@ -105,7 +108,7 @@ impl ScrubParts {
             return quiet(if self.days == 0 { NEVER } else { SCRUB_LOOK_EVERY });
         }
         let client = &self.client;
-        let report = client.scrub_pass(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+        let report = client.scrub_pass(worker).await.map_err(words)?;
         self.set(SCRUB_SETTING, self.clock.wall_ms().to_le_bytes().to_vec()).await?;
         if self.refill.swap(false, Ordering::AcqRel) {
             self.set(REFILL_SETTING, vec![0]).await?;
@@ -155,6 +158,22 @@ pub(crate) async fn set(client: &Client, name: &str, value: Vec<u8>) -> Result<(
     client.command(command).await.map(drop).map_err(words)
 }
 
+/// Follows the layout: moves what older ones placed, empties drained drives.
+pub(crate) fn rebalance(reshaper: Arc<Reshaper>) -> Job {
+    job(move |worker| {
+        let reshaper = reshaper.clone();
+        async move { reshaper.follow(&worker).await }
+    })
+}
+
+/// Looks after the drives: who is there, who works, whose data is to be made whole elsewhere.
+pub(crate) fn health(checkup: Arc<Checkup>) -> Job {
+    job(move |_| {
+        let checkup = checkup.clone();
+        async move { checkup.pass().await }
+    })
+}
+
 /// Frees blobs that nothing refers to any more.
 pub(crate) fn garbage(client: Client) -> Job {
     job(move |worker| {
@@ -164,8 +183,7 @@ pub(crate) fn garbage(client: Client) -> Job {
             if first.is_empty() {
                 return quiet(GARBAGE_EVERY);
             }
-            let report =
-                client.collect_garbage(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+            let report = client.collect_garbage(&*worker).await.map_err(words)?;
             let text = format!(
                 "{} blobs freed ({} shards deleted), {} waiting",
                 report.blobs, report.shards, report.waiting
@@ -180,7 +198,7 @@ pub(crate) fn repack(client: Client) -> Job {
     job(move |worker| {
         let client = client.clone();
         async move {
-            let report = client.repack(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+            let report = client.repack(&*worker).await.map_err(words)?;
             let text = format!(
                 "{} small objects ({} bytes) moved from {} packs into {}; {} packs could not be read",
                 report.items, report.bytes, report.emptied, report.written, report.unreadable
@@ -196,8 +214,7 @@ pub(crate) fn orphans(client: Client) -> Job {
     job(move |worker| {
         let client = client.clone();
         async move {
-            let report =
-                client.collect_orphans(&|done, total| worker.progress(done, total)).await.map_err(words)?;
+            let report = client.collect_orphans(&*worker).await.map_err(words)?;
             let text = format!("{} shards of writes that were never finished deleted", report.orphans);
             Ok(Done { report: Some(text), next: ORPHANS_EVERY })
         }
@@ -205,14 +222,14 @@ pub(crate) fn orphans(client: Client) -> Job {
 }
 
 /// Gives the space of deleted shards back to the drives.
-pub(crate) fn compaction(stores: Vec<Arc<dyn ShardStore>>) -> Job {
+pub(crate) fn compaction(roster: Arc<Roster>) -> Job {
     job(move |worker| {
-        let stores = stores.clone();
+        let roster = roster.clone();
         async move {
             let (mut freed, mut moved, mut failure) = (0, 0, None);
-            for store in &stores {
+            for drive in roster.mounted() {
                 // A broken drive must not keep the others from it.
-                let compacted = compact(store.as_ref(), &worker, &mut freed, &mut moved).await;
+                let compacted = compact(drive.store.as_ref(), &worker, &mut freed, &mut moved).await;
                 failure = compacted.err().or(failure);
             }
             if let Some(error) = failure {
@@ -232,6 +249,7 @@ async fn compact(
 ) -> Result<(), StoreError> {
     loop {
         let step = store.compact(COMPACT_STEP_BYTES).await?;
+        worker.spend(2 * step.moved_bytes).await;
         *freed += step.freed_bytes;
         *moved += step.moved_bytes;
         worker.progress(*freed, None);
