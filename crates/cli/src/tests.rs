@@ -189,7 +189,13 @@ fn sample() -> Status {
         survives: "nothing more may be lost now".to_owned(),
         survives_drives: 0,
         drives: vec![drive(0, "ok"), missing, replaced],
-        stripes: StripeStatus { not_whole: 3, more: false, by_missing: vec![(1, 3)], stand_ins: 0 },
+        stripes: StripeStatus {
+            not_whole: 3,
+            more: false,
+            by_missing: vec![(1, 3)],
+            stand_ins: 0,
+            most_stand_ins: 0,
+        },
         metadata: MetadataStatus {
             engine: "embedded".to_owned(),
             generation: 4,

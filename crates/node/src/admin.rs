@@ -50,6 +50,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::control::{Control, ControlError, LayoutWish, NewAccessKey, Rotation, WorkerWish};
+use crate::entropy::SystemEntropy;
 
 use patience::Patience;
 
@@ -191,7 +192,7 @@ async fn control(
     let control = &parts.control;
     if reading {
         return match path.strip_prefix("/control/v1/") {
-            Some("hello") => json_bytes(&json!({ "token_file": parts.token.file() })),
+            Some("hello") => json_bytes(&json!({ "token_file": parts.token.file(&SystemEntropy) })),
             Some("status") => done(control.status().await),
             Some(rest) => match rest.strip_prefix("scrub/").map(str::parse) {
                 Some(Ok(pass)) => done(control.pass(pass).await),

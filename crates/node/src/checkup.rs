@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 use crate::drives::{Directory, Found, look};
 use crate::reshape::Reshaper;
 use crate::roster::{Mounted, Roster};
-use crate::workers::Done;
+use crate::workers::{Done, Worker};
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(4);
@@ -38,6 +38,8 @@ pub(crate) struct Checkup {
     reshaper: Arc<Reshaper>,
     clock: Arc<SystemClock>,
     node: NodeId,
+    /// Who has work when a drive comes or goes.
+    wake: Vec<Arc<Worker>>,
     patients: Mutex<BTreeMap<u16, Patient>>,
     round: AtomicU32,
 }
@@ -71,9 +73,10 @@ impl Checkup {
         reshaper: Arc<Reshaper>,
         clock: Arc<SystemClock>,
         node: NodeId,
+        wake: Vec<Arc<Worker>>,
     ) -> Arc<Self> {
         let (patients, round) = (Mutex::default(), AtomicU32::new(0));
-        Arc::new(Self { client, roster, reshaper, clock, node, patients, round })
+        Arc::new(Self { client, roster, reshaper, clock, node, wake, patients, round })
     }
 
     fn patients(&self) -> MutexGuard<'_, BTreeMap<u16, Patient>> {
@@ -117,7 +120,7 @@ impl Checkup {
         };
         let path = drive.path.display();
         match changed {
-            None => {}
+            None => return,
             Some(None) => {
                 tracing::warn!(drive = %path, slot = drive.slot, "the drive works again");
                 drive.set_trouble(None);
@@ -130,6 +133,13 @@ impl Checkup {
                 tracing::error!(drive = %path, slot = drive.slot, ?cause, "{why}: no new shards go there");
                 drive.set_trouble(Some(why));
             }
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for worker in &self.wake {
+            worker.request();
         }
     }
 
@@ -163,6 +173,7 @@ impl Checkup {
                 if let Err(error) = self.reshaper.welcome(drive.slot).await {
                     tracing::warn!(slot = drive.slot.0, %error, "the drive goes on being drained");
                 }
+                self.wake();
             }
             Err(why) => {
                 tracing::warn!(drive = %drive.path, slot = drive.slot.0, why, "the drive is back but unusable")

@@ -408,6 +408,8 @@ pub struct StripeStatus {
     pub by_missing: Vec<(u8, u64)>,
     /// Shards that lie on another drive than the layout says.
     pub stand_ins: u64,
+    /// The most of one stripe.
+    pub most_stand_ins: u8,
 }
 
 /// The metadata.

@@ -147,9 +147,11 @@ fn has_aes(features: &[(&str, bool)]) -> bool {
 
 fn memory() -> Memory {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = limit_files(&groups)
         .iter()
-        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+        .min();
     let total_bytes = meminfo_bytes(&meminfo, "MemTotal:");
     Memory {
         total_bytes,
@@ -157,6 +159,24 @@ fn memory() -> Memory {
         // The first version of control groups says "no limit" with a number larger than any machine.
         limit_bytes: limit.filter(|limit| total_bytes.is_none_or(|total| *limit < total)),
     }
+}
+
+/// The files that may hold a memory limit of a process with these control groups: of its own groups, of those around them, and
+/// of the roots that it sees.
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        let within = Path::new(path.trim_start_matches('/'));
+        files.extend(within.ancestors().map(|group| Path::new(root).join(group).join(file)));
+    }
+    files
 }
 
 /// The bytes in a line of `/proc/meminfo` (they are counted in KiB there).
@@ -317,6 +337,27 @@ mod tests {
         assert!(!ebpf(true, Some("2"), 0).0 && !ebpf(false, Some("0"), CAP_BPF).0);
         assert_eq!(meminfo_bytes("MemTotal:       2048 kB\n", "MemTotal:"), Some(2 << 20));
         assert_eq!(meminfo_bytes("MemTotal:       many\n", "MemTotal:"), None);
+    }
+
+    /// A server in a group of its own took the whole machine's memory for its own.
+    #[test]
+    fn memory_limits_of_all_groups_around_are_looked_at() {
+        let files = |groups| -> Vec<String> {
+            limit_files(groups).iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(
+            files("0::/a.slice/b\n"),
+            [
+                "/sys/fs/cgroup/a.slice/b/memory.max",
+                "/sys/fs/cgroup/a.slice/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(
+            files("9:cpu:/x\n4:memory:/x\n"),
+            ["/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        assert!(files("nonsense").is_empty());
     }
 
     #[test]

@@ -124,10 +124,17 @@ impl Node {
             asked: self.scrub_asked.clone(),
         });
         let scrub_after = if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
-        let checkup =
-            Checkup::new(client(), self.roster.clone(), self.reshaper.clone(), self.clock.clone(), self.id);
-        let health = worker("health", "looks whether every drive is there and well");
         let completion = worker("completion", "completes stripes that are not whole");
+        let wake = vec![completion.clone(), self.rebalance.clone()];
+        let checkup = Checkup::new(
+            client(),
+            self.roster.clone(),
+            self.reshaper.clone(),
+            self.clock.clone(),
+            self.id,
+            wake,
+        );
+        let health = worker("health", "looks whether every drive is there and well");
         let garbage = worker("garbage", "frees what nothing refers to any more");
         let repack = worker("repack", "closes the holes of deleted small objects and merges small packs");
         let compaction = worker("compaction", "gives the space of deleted shards back");

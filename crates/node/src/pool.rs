@@ -151,6 +151,10 @@ impl Runtime for TokioRuntime {
     fn cpu(&self, job: CpuJob) {
         self.pool.run(job);
     }
+
+    fn cpu_threads(&self) -> usize {
+        self.pool.threads_max
+    }
 }
 
 #[cfg(test)]

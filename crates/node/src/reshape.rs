@@ -20,7 +20,7 @@ use pangea_core::id::{ClusterId, DriveId, NodeId};
 use pangea_core::layout::{Change, Domain, Layout, NewDrive, Role, Slot};
 use pangea_core::seam::{Clock as _, Disk, random};
 use pangea_meta::{Meta as _, MetaError, SeatedMeta};
-use pangea_store::drive::NEIGHBOUR_FILES;
+use pangea_store::drive::{LOCK_FILE, NEIGHBOUR_FILES};
 use pangea_store::format::superblock::Identity;
 use tokio::sync::Mutex;
 
@@ -66,6 +66,21 @@ struct Newcomer {
     directory: Directory,
     action: Option<Identity>,
     drive: DriveId,
+    /// Whether the directory was made to be looked at.
+    made: bool,
+}
+
+impl Newcomer {
+    /// Nothing came of it: a directory that was made goes again.
+    fn leave_as_found(self) {
+        let path = self.directory.path.clone();
+        drop(self.directory);
+        if self.made {
+            // An empty directory that stays behind does no harm.
+            let _ = std::fs::remove_file(path.join(LOCK_FILE));
+            let _ = std::fs::remove_dir(path);
+        }
+    }
 }
 
 impl Reshaper {
@@ -98,9 +113,11 @@ impl Reshaper {
         let next = layout.changed(&changes, &widths).map_err(refused)?;
         let mut plan = self.plan(&layout, &next, &newcomers, rebalance.pace().limits()).await;
         if !wish.apply {
+            newcomers.into_iter().for_each(Newcomer::leave_as_found);
             return Ok(plan);
         }
         if !plan.warnings.is_empty() && !wish.force {
+            newcomers.into_iter().for_each(Newcomer::leave_as_found);
             let why = plan.warnings.join("; ");
             return Err(refused(format!("{why} (--force does it all the same)")));
         }
@@ -162,6 +179,7 @@ impl Reshaper {
         }
         let mut found = look(std::slice::from_ref(&path)).map_err(refused)?;
         let mut directory = found.remove(0);
+        let made = directory.found == Found::NoDirectory;
         directory.ensure().map_err(refused)?;
         let (action, drive) = self.what_to_do(layout, &directory)?;
         let new = NewDrive {
@@ -171,7 +189,7 @@ impl Reshaper {
             domain: Domain { host: self.parts.node.to_string(), ..Domain::default() },
             path: absolute(&path).display().to_string(),
         };
-        newcomers.push(Newcomer { directory, action, drive });
+        newcomers.push(Newcomer { directory, action, drive, made });
         Ok(new)
     }
 

@@ -252,14 +252,12 @@ impl Serving {
         s3: TcpListener,
         admin_listener: TcpListener,
     ) -> Result<Self, StartError> {
-        let token = match (&node.options.admin_token, node.home()) {
-            (Some(token), _) => admin::Token::configured(token),
-            (None, home) => {
-                let home = home.ok_or_else(|| StartError::System {
-                    doing: "keep the operator token",
-                    source: std::io::ErrorKind::NotFound.into(),
-                })?;
-                admin::Token::draw(&home, &SystemEntropy).map_err(StartError::Key)?
+        let token = match &node.options.admin_token {
+            Some(token) => admin::Token::configured(token),
+            None => {
+                let roster = node.roster.clone();
+                let home = move || roster.mounted().first().map(|drive| drive.path.clone());
+                admin::Token::draw(Box::new(home), &SystemEntropy).map_err(StartError::Key)?
             }
         };
         let (stop_gateway, mut stopped) = watch::channel(false);

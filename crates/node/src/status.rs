@@ -140,6 +140,13 @@ impl Node {
         let worst = stripes.by_missing.iter().map(|(missing, _)| *missing).max().unwrap_or(0);
         let losable = if whole_layout { code.m().saturating_sub(worst) } else { code.m() };
         let drives = self.survived_drives(layout, present, losable);
+        // Where there are no other drives, what stands in lies beside another shard of its stripe: two go with one drive.
+        let spare = layout.active().count() > usize::from(code.n());
+        let doubled = if spare { 0 } else { stripes.most_stand_ins };
+        let with_doubled = (0..=u16::from(code.m()))
+            .rev()
+            .find(|lost| lost + (*lost).min(u16::from(doubled)) <= u16::from(code.m().saturating_sub(worst)));
+        let drives = drives.min(with_doubled.unwrap_or(0));
         let text = match (code.m(), drives) {
             (0, _) => "verification only: losing a drive loses data".to_owned(),
             (_, 0) => "nothing more may be lost now: losing one more drive may lose data".to_owned(),
@@ -197,19 +204,21 @@ fn fill_from(status: &mut DriveStatus, store: &StoreStatus) {
 
 fn stripes(todos: &[&TodoRow]) -> StripeStatus {
     let mut by_missing: BTreeMap<u8, u64> = BTreeMap::new();
-    let mut stand_ins = 0;
+    let (mut stand_ins, mut most_stand_ins) = (0, 0);
     for todo in todos {
         // A shard that a stand-in keeps is not missing, only away from home.
         let kept = |index: &u8| todo.stand_ins.iter().any(|(kept, _)| kept == index);
         let missing = todo.missing.iter().filter(|index| !kept(index)).count();
         *by_missing.entry(u8::try_from(missing).unwrap_or(u8::MAX)).or_default() += 1;
         stand_ins += todo.stand_ins.len() as u64;
+        most_stand_ins = most_stand_ins.max(u8::try_from(todo.stand_ins.len()).unwrap_or(u8::MAX));
     }
     StripeStatus {
         not_whole: todos.len() as u64,
         more: todos.len() >= PAGE_ROWS_MAX,
         by_missing: by_missing.into_iter().collect(),
         stand_ins,
+        most_stand_ins,
     }
 }
 

@@ -81,6 +81,11 @@ async fn start(token: Token) -> Running {
     Running { address, ready, stop, served }
 }
 
+fn drawn_in(directory: &std::path::Path) -> Token {
+    let home = directory.to_path_buf();
+    Token::draw(Box::new(move || Some(home.clone())), &SystemEntropy).expect("drawn")
+}
+
 async fn ask(running: &Running, request: &str) -> String {
     let mut stream = TcpStream::connect(&running.address).await.expect("listening");
     stream.write_all(request.replace("HOST", &running.address).as_bytes()).await.expect("sent");
@@ -107,7 +112,7 @@ async fn health_and_metrics_are_for_everyone() {
 #[tokio::test]
 async fn what_changes_something_needs_the_token_and_the_right_name() {
     let scratch = Scratch::new("admin");
-    let running = start(Token::draw(scratch.path(), &SystemEntropy).expect("drawn")).await;
+    let running = start(drawn_in(scratch.path())).await;
     let post =
         |host: &str, extra: &str| format!("POST /control/v1/scrub HTTP/1.1\r\nHost: {host}\r\n{extra}\r\n");
     assert!(ask(&running, &post("HOST", "")).await.starts_with("HTTP/1.1 401"));
@@ -121,7 +126,7 @@ async fn what_changes_something_needs_the_token_and_the_right_name() {
 #[tokio::test]
 async fn the_command_line_finds_the_token_by_itself() {
     let scratch = Scratch::new("admin-remote");
-    let running = start(Token::draw(scratch.path(), &SystemEntropy).expect("drawn")).await;
+    let running = start(drawn_in(scratch.path())).await;
     let remote = Remote::new(&format!("http://{}", running.address), None).expect("a valid address");
     assert_eq!(remote.scrub().await, Ok(Pass { pass: 7 }));
     assert!(remote.pass(7).await.expect("answered").finished);
@@ -172,4 +177,19 @@ async fn a_peer_that_takes_nothing_of_its_answer_is_given_up() {
     };
     tokio::select! { () = writing => {}, () = taking => {} }
     assert_eq!(start.elapsed().as_secs(), (WRITE_TIMEOUT / 2 * 5).as_secs(), "three times it was in time");
+}
+
+#[tokio::test]
+async fn a_token_that_left_with_its_drive_is_made_anew_on_another_one() {
+    let (first, second) = (Scratch::new("token-first"), Scratch::new("token-second"));
+    let homes = [first.path().to_path_buf(), second.path().to_path_buf()];
+    let home = move || homes.iter().find(|home| home.exists()).cloned();
+    let token = Token::draw(Box::new(home), &SystemEntropy).expect("drawn");
+    let read = |file: std::path::PathBuf| std::fs::read_to_string(file).expect("readable");
+    let before = read(token.file(&SystemEntropy).expect("drawn"));
+    assert!(token.accepts(Some(&before)));
+    std::fs::remove_dir_all(first.path()).expect("gone");
+    let after = token.file(&SystemEntropy).expect("made anew");
+    assert!(after.starts_with(second.path().canonicalize().expect("there")));
+    assert!(token.accepts(Some(&read(after))) && !token.accepts(Some(&before)));
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pangea_core::seam::{Entropy, random};
 
@@ -13,8 +14,16 @@ use crate::keyfile::{KeyError, write_new_file};
 pub const TOKEN_FILE_NAME: &str = "admin.token";
 const TOKEN_NEW_NAME: &str = "admin.token.new";
 
+/// Where a made token may lie now: drives come and go.
+pub type Home = Box<dyn Fn() -> Option<PathBuf> + Send + Sync>;
+
 /// See the module. Compared by hash, so that the time tells nothing.
 pub struct Token {
+    state: Mutex<State>,
+    home: Option<Home>,
+}
+
+struct State {
     hash: blake3::Hash,
     file: Option<PathBuf>,
 }
@@ -22,11 +31,54 @@ pub struct Token {
 impl Token {
     /// The token that the configuration gave.
     pub fn configured(token: &Secret) -> Self {
-        Self { hash: blake3::hash(token.expose().as_bytes()), file: None }
+        let state = State { hash: blake3::hash(token.expose().as_bytes()), file: None };
+        Self { state: Mutex::new(state), home: None }
     }
 
-    /// Draws a token and keeps it in `directory`.
-    pub fn draw(directory: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+    /// Draws a token and keeps it in the directory that `home` gives.
+    pub fn draw(home: Home, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let nowhere = || KeyError::Io {
+            doing: "keep the operator token in",
+            path: PathBuf::from("."),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        let state = State::draw(&home().ok_or_else(nowhere)?, entropy)?;
+        Ok(Self { state: Mutex::new(state), home: Some(home) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is it.
+    pub fn accepts(&self, shown: Option<&str>) -> bool {
+        // `blake3::Hash` compares in constant time.
+        shown.is_some_and(|shown| blake3::hash(shown.as_bytes()) == self.state().hash)
+    }
+
+    /// Whether it was configured: then everything needs it.
+    pub fn is_configured(&self) -> bool {
+        self.home.is_none()
+    }
+
+    /// Where a made token lies. If it went away with its drive, another one is made on a drive that is here.
+    pub fn file(&self, entropy: &dyn Entropy) -> Option<PathBuf> {
+        let home = self.home.as_ref()?;
+        let mut state = self.state();
+        if state.file.as_ref().is_none_or(|file| !file.exists())
+            && let Some(directory) = home()
+        {
+            match State::draw(&directory, entropy) {
+                Ok(drawn) => *state = drawn,
+                Err(error) => tracing::warn!(%error, "the operator token cannot be kept"),
+            }
+        }
+        state.file.clone()
+    }
+}
+
+impl State {
+    fn draw(directory: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let token = hex(&random::<32>(entropy));
         let (new, file) = (directory.join(TOKEN_NEW_NAME), directory.join(TOKEN_FILE_NAME));
         match fs::remove_file(&new) {
@@ -40,22 +92,6 @@ impl Token {
         // The command line runs elsewhere: it needs the whole path.
         let file = file.canonicalize().unwrap_or(file);
         Ok(Self { hash: blake3::hash(token.as_bytes()), file: Some(file) })
-    }
-
-    /// Whether this is it.
-    pub fn accepts(&self, shown: Option<&str>) -> bool {
-        // `blake3::Hash` compares in constant time.
-        shown.is_some_and(|shown| blake3::hash(shown.as_bytes()) == self.hash)
-    }
-
-    /// Whether it was configured: then everything needs it.
-    pub fn is_configured(&self) -> bool {
-        self.file.is_none()
-    }
-
-    /// Where a made token lies.
-    pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
     }
 }
 
