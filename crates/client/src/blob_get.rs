@@ -114,7 +114,9 @@ impl Client {
             .unwrap(bucket_key.secret(), &blob_aad(Sealed::DataKey, id))
             .map_err(|_| damaged(id, "its data key"))?;
         let key = Arc::new(DataKey(key));
-        let ahead = (self.inner.options.window_bytes / head.chunk_bytes.max(1) as usize).clamp(1, AHEAD_MAX);
+        let config =
+            self.tuned(head.code, Some(range.end - range.start)).map_err(|_| damaged(id, "its length"))?;
+        let ahead = self.window(&config, head.chunk_bytes).min(AHEAD_MAX);
         let client = self.clone();
         let pin = Arc::new(pin);
         let chunks = manifest.locate(range);

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use pangea_core::audit::{AuditRecord, Owner};
-use pangea_core::ces::{SealChunk, seal_chunk};
+use pangea_core::ces::{SealChunk, seal_chunk_in};
 use pangea_core::chunk::Code;
 use pangea_core::chunker::{self, TooLong};
 use pangea_core::id::{BlobId, ChunkId};
@@ -19,12 +19,14 @@ use pangea_core::md5::Md5;
 use pangea_core::meta::{BlobBody, BucketRow, NewBlob, TodoRow};
 
 use crate::budget::Grant;
+use crate::buffers::User;
 use crate::client::Client;
 use crate::digest::Digesting;
 use crate::door::{Body, ClientError, Received};
 use crate::flight::InFlight;
 use crate::keyring::{Sealed, blob_aad};
 use crate::runtime::compute;
+use crate::tuning::bytes_a_second;
 
 /// A blob whose shards are durable and whose row is not written yet. Dropped without a commit, it becomes garbage that
 /// the collector finds.
@@ -45,8 +47,22 @@ pub(crate) struct BlobPlan<'a> {
     pub(crate) len: Option<u64>,
 }
 
+/// Plaintext for which memory is asked at a time while it arrives.
+const ARRIVING_BYTES: usize = 256 << 10;
+
+/// A chunk's plaintext with the memory for it and for its stripe.
+struct Arrived {
+    plain: Bytes,
+    /// Given back once it is sealed.
+    memory: Grant,
+    stripe: Grant,
+    /// Bytes a second at which it came, if there was time to tell.
+    bandwidth: Option<u64>,
+}
+
 /// What is the same for every chunk of a blob.
 struct Sealing {
+    buffers: User,
     blob: BlobId,
     code: Code,
     key: DataKey,
@@ -103,13 +119,14 @@ impl Client {
 
     async fn chunked_blob(&self, plan: &BlobPlan<'_>, mut source: Source) -> Result<Written, ClientError> {
         let code = self.inner.code(plan.bucket.code);
-        let chunk_bytes = chunker::plan(plan.len, code).map_err(too_long)?;
+        let config = self.tuned(code, plan.len).map_err(too_long)?;
+        let chunk_bytes = config.chunk_bytes;
         let (sealing, head) = self.begin(plan, code, chunk_bytes).await?;
         let sealing = Arc::new(sealing);
         let flight = self.inner.flight.enter(sealing.blob);
         let mut landed = Landed { manifest: Manifest::new(head), todos: vec![], oldest_epoch: u32::MAX };
         let mut stripes = FuturesOrdered::new();
-        let window = (self.inner.options.window_bytes / chunk_bytes as usize).clamp(1, 16);
+        let window = self.window(&config, chunk_bytes);
         let mut digest = Digesting::start(self);
         for chunk in 0_u32.. {
             // Earlier stripes make progress while the next chunk is read.
@@ -125,9 +142,9 @@ impl Client {
                     }
                 }
             };
-            let Some((plain, grant)) = next else { break };
-            digest.feed(plain.clone()).await?;
-            stripes.push_back(self.seal_and_put(sealing.clone(), chunk, plain, grant));
+            let Some(arrived) = next else { break };
+            digest.feed(arrived.plain.clone()).await?;
+            stripes.push_back(self.seal_and_put(sealing.clone(), chunk, arrived));
             while stripes.len() >= window {
                 landed.absorb(sealing.blob, stripes.next().await)?;
             }
@@ -169,58 +186,69 @@ impl Client {
         };
         let audit = audit_keys.seal(blob, &record, inner.random());
         let head = BlobHead { chunk_bytes, aead: inner.options.aead, code, key: key_ref, data_key };
-        Ok((Sealing { blob, code, key, audit, chunk_bytes }, head))
+        Ok((Sealing { buffers: inner.buffers.user(), blob, code, key, audit, chunk_bytes }, head))
     }
 
-    /// The next chunk's plaintext with the memory for its stripe; `None` at the end.
+    /// The next chunk; `None` at the end. Memory is taken as its bytes come, so that a slow sender holds what it sent and no
+    /// more, and for its stripe when it is complete.
     async fn next_chunk(
         &self,
         source: &mut Source,
         chunk_bytes: u32,
         code: Code,
-    ) -> Result<Option<(Bytes, Grant)>, ClientError> {
+    ) -> Result<Option<Arrived>, ClientError> {
         if source.at_end().await? {
             return Ok(None);
         }
-        let stripe_bytes =
-            chunk_bytes as usize * (usize::from(code.n()) + usize::from(code.k())) / usize::from(code.k());
-        let grant = self.inner.budget.take(stripe_bytes).await;
-        let plain = source.fill(chunk_bytes as usize).await?;
-        Ok((!plain.is_empty()).then_some((plain, grant)))
+        let clock = &self.inner.parts.clock;
+        let mut memory = self.inner.arriving.nothing();
+        let (start_us, mut paused_us) = (clock.mono_us(), 0);
+        let mut gathering = source.gather(chunk_bytes as usize);
+        let plain = loop {
+            let wanted = gathering.len_next().next_multiple_of(ARRIVING_BYTES).min(chunk_bytes as usize);
+            let asked_us = clock.mono_us();
+            memory.grow_to(wanted).await;
+            paused_us += clock.mono_us().saturating_sub(asked_us);
+            if let Some(plain) = gathering.go_on(source).await? {
+                break plain;
+            }
+        };
+        let took_us = clock.mono_us().saturating_sub(start_us).saturating_sub(paused_us);
+        let bandwidth = bytes_a_second(plain.len(), took_us);
+        let stripe_bytes = chunk_bytes as usize * usize::from(code.n()) / usize::from(code.k());
+        let stripe = self.inner.budget.take(stripe_bytes).await;
+        Ok(Some(Arrived { plain, memory, stripe, bandwidth }))
     }
 
     async fn seal_and_put(
         &self,
         sealing: Arc<Sealing>,
         chunk: u32,
-        plain: Bytes,
-        grant: Grant,
+        arrived: Arrived,
     ) -> Result<(ChunkEntry, Option<TodoRow>), ClientError> {
         let inner = &self.inner;
+        let Arrived { plain, memory, stripe, bandwidth } = arrived;
         assert!(plain.len() <= sealing.chunk_bytes as usize, "a chunk is cut where it is read");
         let id = ChunkId { blob: sealing.blob, chunk };
         let (salt, layout_epoch, placement) = self.place_new(sealing.code, id)?;
         let aead = inner.options.aead;
-        let compress = self.compress_policy();
+        let compress = self.compress_policy(bandwidth);
         let job = move || {
             let (blob, code, key, audit) = (sealing.blob, sealing.code, &sealing.key, &sealing.audit[..]);
-            seal_chunk(&SealChunk {
-                blob,
-                chunk,
-                code,
-                aead,
-                key,
-                compress,
-                layout_epoch,
-                audit,
-                plain: &plain,
+            let plain = &plain[..];
+            let job = SealChunk { blob, chunk, code, aead, key, compress, layout_epoch, audit, plain };
+            sealing.buffers.with_stripe(|room| {
+                let sealed = seal_chunk_in(&job, room);
+                let bytes = sealed.shards.iter().map(Bytes::len).sum();
+                (sealed, bytes)
             })
         };
         let sealed = compute(&*inner.parts.runtime, job).await;
         let sealed = sealed.ok_or(ClientError::Unavailable { why: "this node is stopping".into() })?;
+        drop(memory);
         let shape = sealed.shape;
         let todo = self.put_stripe(sealed, &placement).await?;
-        drop(grant);
+        drop(stripe);
         Ok((ChunkEntry { shape, salt, layout_epoch }, todo))
     }
 
@@ -316,15 +344,17 @@ impl Source {
         if self.at_end().await? {
             return Ok(Bytes::new());
         }
-        if self.rest.len() >= bytes {
-            return Ok(self.rest.split_to(bytes));
+        let mut gathering = self.gather(bytes);
+        loop {
+            if let Some(all) = gathering.go_on(self).await? {
+                return Ok(all);
+            }
         }
-        let mut gathered = BytesMut::with_capacity(self.room(bytes));
-        while gathered.len() < bytes && !self.at_end().await? {
-            let more = self.rest.len().min(bytes - gathered.len());
-            gathered.extend_from_slice(&self.rest.split_to(more));
-        }
-        Ok(gathered.freeze())
+    }
+
+    /// Begins to gather `bytes` bytes; some are here already, unless this is the end.
+    fn gather(&self, bytes: usize) -> Gathering {
+        Gathering { wanted: bytes, gathered: BytesMut::new(), next: self.rest.len().min(bytes) }
     }
 
     /// Puts bytes that were taken back in front.
@@ -371,6 +401,37 @@ impl Source {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Bytes of a body that are put together, one buffer of the body at a time.
+struct Gathering {
+    wanted: usize,
+    gathered: BytesMut,
+    /// Bytes that are here and come next.
+    next: usize,
+}
+
+impl Gathering {
+    /// How many there will be after the next step.
+    fn len_next(&self) -> usize {
+        self.gathered.len() + self.next
+    }
+
+    /// Takes what is here and waits for what comes next. `Some` once all are there, or the body has ended.
+    async fn go_on(&mut self, source: &mut Source) -> Result<Option<Bytes>, ClientError> {
+        if self.gathered.is_empty() && self.next == self.wanted {
+            return Ok(Some(source.rest.split_to(self.wanted)));
+        }
+        if self.gathered.is_empty() {
+            self.gathered.reserve(source.room(self.wanted));
+        }
+        self.gathered.extend_from_slice(&source.rest.split_to(self.next));
+        if self.gathered.len() == self.wanted || source.at_end().await? {
+            return Ok(Some(std::mem::take(&mut self.gathered).freeze()));
+        }
+        self.next = source.rest.len().min(self.wanted - self.gathered.len());
+        Ok(None)
     }
 }
 

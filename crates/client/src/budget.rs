@@ -15,23 +15,39 @@ struct State {
     free: usize,
     next_ticket: u64,
     queue: VecDeque<(u64, Option<Waker>)>,
+    /// Whether somebody has more than there is.
+    overdrawn: bool,
 }
 
 /// Bytes that were granted; dropped, they go back.
 pub(crate) struct Grant {
     budget: Arc<Budget>,
     bytes: usize,
+    /// Whether it may have more than there is.
+    overdraws: bool,
 }
 
 impl Budget {
     pub(crate) fn new(total: usize) -> Arc<Self> {
-        let state = State { free: total, next_ticket: 0, queue: VecDeque::new() };
+        let state = State { free: total, next_ticket: 0, queue: VecDeque::new(), overdrawn: false };
         Arc::new(Self { total, state: Mutex::new(state) })
     }
 
     /// Waits for `bytes`, at most the whole budget (a larger wish is granted as all of it). First come, first served.
     pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> Grant {
         let bytes = bytes.min(self.total);
+        self.acquire(bytes, false).await;
+        Grant { budget: self.clone(), bytes, overdraws: false }
+    }
+
+    /// A grant of nothing, to grow.
+    pub(crate) fn nothing(self: &Arc<Self>) -> Grant {
+        Grant { budget: self.clone(), bytes: 0, overdraws: false }
+    }
+
+    /// Waits for a place at the front and then for `bytes`. With `may_overdraw` it does not wait for bytes if nobody
+    /// overdraws yet; then nothing is taken and `false` is the answer.
+    async fn acquire(&self, bytes: usize, may_overdraw: bool) -> bool {
         let mut place = Place { budget: self, ticket: None };
         poll_fn(|cx| {
             let mut state = self.lock();
@@ -41,7 +57,11 @@ impl Budget {
             };
             if first && state.free >= bytes {
                 state.free -= bytes;
-                return Poll::Ready(());
+                return Poll::Ready(true);
+            }
+            if first && may_overdraw && !state.overdrawn {
+                state.overdrawn = true;
+                return Poll::Ready(false);
             }
             let waker = Some(cx.waker().clone());
             match place.ticket {
@@ -59,9 +79,12 @@ impl Budget {
             }
             Poll::Pending
         })
-        .await;
-        drop(place);
-        Grant { budget: self.clone(), bytes }
+        .await
+    }
+
+    /// The number of whoever waits first; the same for a while: nobody gets on.
+    pub(crate) fn first_waiting(&self) -> Option<u64> {
+        self.lock().queue.front().map(|(ticket, _)| *ticket)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,9 +99,30 @@ impl Budget {
     }
 }
 
+impl Grant {
+    /// Waits until it is of at least `bytes`, which its owner knows a bound for.
+    ///
+    /// Many who hold a part and want more could wait for each other for ever. So when nothing is left, whoever waits first
+    /// has as much as it wants until its grant is dropped: one at a time.
+    pub(crate) async fn grow_to(&mut self, bytes: usize) {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 || self.overdraws {
+            return;
+        }
+        if self.budget.acquire(more, true).await {
+            self.bytes += more;
+        } else {
+            self.overdraws = true;
+        }
+    }
+}
+
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.budget.lock().free += self.bytes;
+        let mut state = self.budget.lock();
+        state.free += self.bytes;
+        state.overdrawn &= !self.overdraws;
+        drop(state);
         self.budget.wake_first();
     }
 }
@@ -118,7 +162,9 @@ mod tests {
             };
         let (mut a, mut b, mut c) = (pin!(budget.take(8)), pin!(budget.take(5)), pin!(budget.take(1)));
         let first = ready(&mut (a.as_mut() as _), &mut cx).expect("there is room");
+        assert_eq!(budget.first_waiting(), None);
         assert!(ready(&mut (b.as_mut() as _), &mut cx).is_none());
+        assert_eq!(budget.first_waiting(), Some(0));
         assert!(ready(&mut (c.as_mut() as _), &mut cx).is_none(), "the small one does not overtake");
         drop(first);
         let second = ready(&mut (b.as_mut() as _), &mut cx).expect("its turn");
@@ -126,5 +172,26 @@ mod tests {
         drop((second, third));
         assert_eq!(budget.lock().free, 10);
         assert_eq!(budget.lock().queue.len(), 0);
+    }
+
+    #[test]
+    fn of_many_who_hold_a_part_and_want_more_one_can_always_go_on() {
+        let budget = Budget::new(10);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut grants: Vec<Grant> = (0..4).map(|_| budget.nothing()).collect();
+        let mut grown = |grant: &mut Grant, to| pin!(grant.grow_to(to)).poll(&mut cx).is_ready();
+        for (grant, to) in grants.iter_mut().zip([4, 4, 2, 0]) {
+            assert!(grown(grant, to));
+        }
+        assert!(grown(&mut grants[2], 4), "nothing is left: the first may overdraw");
+        assert!(grown(&mut grants[2], 400), "as much as it wants");
+        assert!(!grown(&mut grants[0], 5), "but only one");
+        assert!(!grown(&mut grants[3], 1));
+        drop(grants.swap_remove(2));
+        assert!(grown(&mut grants[0], 6), "its part came back");
+        assert!(grown(&mut grants[1], 5), "and somebody else may overdraw");
+        drop(grants);
+        let state = budget.lock();
+        assert_eq!((state.free, state.overdrawn, state.queue.len()), (10, false, 0));
     }
 }

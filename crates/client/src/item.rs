@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use pangea_core::audit::{AuditRecord, Owner, SEALED_AUDIT_BYTES};
+use pangea_core::ces::OpenError;
 use pangea_core::ces::item::{ITEM_OVERHEAD_BYTES, SealItem, open_item, seal_item};
-use pangea_core::ces::{CompressPolicy, OpenError};
 use pangea_core::chunker;
 use pangea_core::id::{BlobId, ChunkId};
 use pangea_core::keys::{DataKey, WrappedKey};
@@ -129,7 +129,7 @@ impl Client {
         };
         let audit = audit_keys.seal(id, &record, inner.random());
         let audit: [u8; SEALED_AUDIT_BYTES] = audit.try_into().expect("a sealed audit record has one length");
-        let (aead, compress) = (inner.options.aead, self.compress_policy());
+        let (aead, compress) = (inner.options.aead, self.compress_policy(None));
         let mut digest = Digesting::start(self);
         digest.feed(plain.clone()).await?;
         let len = plain.len() as u64;
@@ -142,14 +142,6 @@ impl Client {
         // Where it lies is filled in when its pack is put together.
         let at = Extent { blob: BlobId::ZERO, offset: 0, len: sealed.len() as u64 };
         Ok((PackedItem { id, at, key: key_ref, wrapped }, received, sealed))
-    }
-
-    /// Whether and how hard new data is compressed.
-    pub(crate) fn compress_policy(&self) -> CompressPolicy {
-        match self.inner.options.compress_level {
-            0 => CompressPolicy::Never,
-            level => CompressPolicy::Zstd { level },
-        }
     }
 
     /// The key of an item, unwrapped.

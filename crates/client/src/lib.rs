@@ -12,7 +12,7 @@
 //! | `item` `packer` | small objects: sealed one by one, stored and committed together |
 //! | `digest` | MD5 of many bodies at once |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
-//! | `layouts` `keyring` `budget` `flight` `latency` | what the verbs stand on |
+//! | `layouts` `keyring` `budget` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
 //! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
 
 mod blob_get;
@@ -35,6 +35,7 @@ mod packer;
 mod runtime;
 mod shards;
 mod stripe;
+mod tuning;
 mod upload;
 mod versions;
 pub mod worker;

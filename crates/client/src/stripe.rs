@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pangea_core::ces::{
-    OpenChunk, OpenError, SealedChunk, ShardPieces, open_range, pieces_of, rebuild, segments_for,
+    OpenChunk, OpenError, SealedChunk, ShardPieces, open_range_into, pieces_of, rebuild, segments_for,
 };
 use pangea_core::chunk::Shape;
 use pangea_core::id::{ChunkId, ShardId};
@@ -20,6 +20,7 @@ use pangea_core::meta::TodoRow;
 use pangea_core::place::Placement;
 use pangea_core::wire::Fault;
 
+use crate::buffers::User;
 use crate::client::Client;
 use crate::door::ClientError;
 use crate::item::ItemKey;
@@ -52,6 +53,7 @@ pub(crate) enum Opening {
 impl Opening {
     fn open(
         &self,
+        buffers: User,
         chunk: ChunkId,
         shape: &Shape,
         pieces: &[(u32, &[u8])],
@@ -59,7 +61,8 @@ impl Opening {
     ) -> Result<Bytes, OpenError> {
         let key = if let Self::Segments(key) = self { key } else { &NO_KEY };
         let job = OpenChunk { blob: chunk.blob, chunk: chunk.chunk, shape, key };
-        let bytes = open_range(&job, pieces, range)?;
+        let payload = pieces.len() * shape.piece_bytes();
+        let bytes = buffers.with_plain(payload, |buffer| open_range_into(&job, pieces, range, buffer))?;
         match self {
             Self::Segments(_) => Ok(bytes),
             Self::Item(item) => item.open(&bytes),
@@ -266,6 +269,7 @@ impl Client {
             have.iter().map(|read| (read.index, read.first, read.bytes.clone())).collect();
         let (chunk, shape, opening, wanted) =
             (stripe.chunk, stripe.entry.shape, stripe.opening.clone(), wanted.to_vec());
+        let buffers = self.inner.buffers.user();
         let job = move || {
             let decoded = match from {
                 Some(from) => decode(&shape, &wanted, &have, &from)?,
@@ -277,7 +281,7 @@ impl Client {
                 .filter(|(index, ..)| *index < shape.code.k())
                 .flat_map(|(index, first, bytes)| pieces_of(&shape, *index, *first, bytes))
                 .collect();
-            opening.open(chunk, &shape, &pieces, range).map_err(Some)
+            opening.open(buffers, chunk, &shape, &pieces, range).map_err(Some)
         };
         match compute(&*self.inner.parts.runtime, job).await {
             Some(Ok(plain)) => Ok(Some(plain)),
