@@ -52,7 +52,7 @@ pub struct Options {
     /// The cipher of new chunks.
     pub aead: Aead,
     /// The highest zstd level of new chunks, up to 9: a busy machine or a quick sender has lower ones. 0: no compression.
-    pub compress_level_max: u8,
+    pub compress_level: u8,
     /// Objects of at most so many bytes lie in the metadata.
     pub inline_bytes_max: usize,
     /// Larger objects of at most so many bytes share chunks with others; at most 1 MiB, 0: none does.
@@ -72,7 +72,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             aead: Aead::Aes256Gcm,
-            compress_level_max: 9,
+            compress_level: 9,
             inline_bytes_max: 4096,
             pack_bytes_max: 128 << 10,
             window_bytes: 64 << 20,
@@ -138,6 +138,12 @@ impl Client {
     /// The master keys.
     pub fn keys(&self) -> &KeyRing {
         &self.inner.parts.keys
+    }
+
+    /// The number of the write that waits first for memory for its next chunk; the same for a while: nobody gets on, because
+    /// those who have memory wait for the bytes to fill it with.
+    pub fn first_waiting_for_memory(&self) -> Option<u64> {
+        self.inner.budget.first_waiting()
     }
 
     /// The metadata engine.

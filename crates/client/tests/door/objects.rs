@@ -1,5 +1,10 @@
 //! Objects: every size, ranges, conditions, copies, deletes, listings.
 
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
 use pangea_client::{ClientError, List, ListEntry, PutObject};
 use pangea_core::meta::{Condition, VersionSelector};
 
@@ -17,6 +22,51 @@ fn what_was_put_is_got_back_at_every_size_and_number_of_drives() {
             assert_eq!(done.size, size as u64);
             assert!(rig.get("k").expect("all drives are there") == bytes, "{size} bytes on {drives} drives");
         }
+    }
+}
+
+/// A PUT whose body brings `bytes` of its `len` and then nothing more.
+fn slow_sender(rig: &Rig, name: &str, len: u64, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let put = PutObject {
+        bucket: "b".into(),
+        key: name.into(),
+        condition: Condition::default(),
+        attributes: vec![],
+        len: Some(len),
+    };
+    let body = Box::pin(body(&noise(bytes, 3), 65_536).chain(stream::pending()));
+    let client = rig.client.clone();
+    Box::pin(async move {
+        let done = client.put_object(put, body, Box::new(|_| Ok(vec![]))).await;
+        panic!("a body that does not end was stored: {done:?}");
+    })
+}
+
+#[test]
+fn slow_senders_hold_what_they_sent_and_keep_nobody_waiting() {
+    let rig = Rig::new(14);
+    // With their stripes they would ask for 144 MiB, which is more than there is. Some stop early, others just before the
+    // end of their chunk: then they hold nearly all that there is for what is still coming.
+    let bytes = noise(12 << 20, 4);
+    for sent in [100_000, 5_200_000] {
+        let mut slow: Vec<_> =
+            (0..12).map(|n| slow_sender(&rig, &format!("slow {n}"), 64 << 20, sent)).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        for sender in &mut slow {
+            // Often enough for all that was sent to be taken in.
+            (0..100).for_each(|_| assert!(sender.as_mut().poll(&mut cx).is_pending()));
+        }
+        let (done, was_done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| done.send(rig.put("quick", &bytes).is_ok()));
+            let stored = was_done.recv_timeout(Duration::from_secs(60));
+            // Going away, they give back all that they hold; then even a PUT that was kept waiting ends.
+            if stored.is_err() {
+                slow.clear();
+            }
+            assert_eq!(stored, Ok(true), "beside those who sent {sent} bytes");
+        });
+        assert!(rig.get("quick").expect("it was stored") == bytes);
     }
 }
 
