@@ -143,7 +143,7 @@ impl Client {
     /// The number of the write that waits first for memory for its next chunk; the same for a while: nobody gets on, because
     /// those who have memory wait for the bytes to fill it with.
     pub fn first_waiting_for_memory(&self) -> Option<u64> {
-        self.inner.budget.first_waiting()
+        self.inner.arriving.first_waiting()
     }
 
     /// The metadata engine.

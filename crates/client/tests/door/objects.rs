@@ -56,7 +56,7 @@ fn slow_senders_hold_what_they_sent_and_keep_nobody_waiting() {
             // Often enough for all that was sent to be taken in.
             (0..100).for_each(|_| assert!(sender.as_mut().poll(&mut cx).is_pending()));
         }
-        let (done, was_done) = std::sync::mpsc::channel();
+        let (done, was_done) = std::sync::mpsc::sync_channel(1);
         std::thread::scope(|scope| {
             scope.spawn(|| done.send(rig.put("quick", &bytes).is_ok()));
             let stored = was_done.recv_timeout(Duration::from_secs(60));
