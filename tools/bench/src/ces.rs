@@ -14,7 +14,9 @@ mod peer;
 mod pipeline;
 mod plot;
 mod raw;
+mod room;
 mod rounds;
+mod two;
 
 use std::path::PathBuf;
 
@@ -27,6 +29,10 @@ use crate::payload::ObjectSize;
 use crate::report::Report;
 
 const ROUNDS_MAX: usize = 1000;
+
+/// Counts for `room`; the others do not feel it.
+#[global_allocator]
+static ALLOCATOR: raw::counting::Counting = raw::counting::Counting;
 
 /// What to measure, and how often.
 #[derive(Args)]
@@ -65,6 +71,10 @@ enum Part {
     Compress,
     /// Sealing segments with both ciphers, beside the pure-Rust crates.
     Aead,
+    /// Memory of chunks in flight; fails if it is more than it may be.
+    Room,
+    /// CPU seconds per GB of one core alone and of two at once.
+    Two,
 }
 
 /// The subcommand.
@@ -99,6 +109,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Part::Aead) {
         aead::measure(arguments.rounds, &mut report)?;
+    }
+    if wanted(Part::Room) {
+        for code in arguments.code.iter().filter(|code| code.m() > 0) {
+            room::measure(*code, &mut report)?;
+        }
+    }
+    if wanted(Part::Two) {
+        for code in arguments.code.iter().filter(|code| code.m() > 0) {
+            two::measure(*code, arguments.rounds, &mut report)?;
+        }
     }
     if let Some(path) = &arguments.plot {
         let code = *arguments.code.first().context("a code to plot")?;

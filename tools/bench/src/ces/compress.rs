@@ -88,7 +88,7 @@ fn skipping(code: Code, bytes: usize, level: u8, rounds: usize, report: &mut Rep
 }
 
 /// Text of so many bytes, the same every time.
-fn text(bytes: usize) -> Vec<u8> {
+pub fn text(bytes: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut random = move || {
         state ^= state << 13;

@@ -24,25 +24,42 @@ const KEY: [u8; 32] = [7; 32];
 const BLOB: BlobId = BlobId([1; 16]);
 
 /// What everybody works on.
-struct Chunk {
+pub struct Chunk {
     plain: Vec<u8>,
     sealed: SealedChunk,
     key: DataKey,
 }
 
+impl Chunk {
+    /// A full chunk of incompressible bytes.
+    pub fn new(code: Code) -> Self {
+        let mut plain = vec![0; chunk_bytes_max(code) as usize];
+        fill(&mut plain, 1);
+        let key = DataKey::new(KEY);
+        let sealed = seal_chunk_in(&job(code, &key, &plain), &mut BytesMut::new());
+        Self { plain, sealed, key }
+    }
+
+    /// Seals it again.
+    pub fn write(&self, code: Code, pool: &mut BytesMut) {
+        std::hint::black_box(seal_chunk_in(&job(code, &self.key, &self.plain), pool));
+    }
+
+    /// Bytes of plaintext.
+    pub fn bytes(&self) -> usize {
+        self.plain.len()
+    }
+}
+
 /// Measures writing and reading of full chunks with one code.
 pub fn measure(code: Code, rounds: usize, report: &mut Report) -> Result<()> {
     let (k, m, n) = (f64::from(code.k()), code.m().min(code.k()), f64::from(code.n()));
-    let mut plain = vec![0; chunk_bytes_max(code) as usize];
-    fill(&mut plain, 1);
-    let key = DataKey::new(KEY);
-    let sealed = seal_chunk_in(&job(code, &key, &plain), &mut BytesMut::new());
-    let chunk = Chunk { plain, sealed, key };
+    let chunk = Chunk::new(code);
     let bytes = chunk.plain.len();
     let (mut pool, mut opened, mut rebuilt) = (BytesMut::new(), Vec::new(), [Vec::new(), Vec::new()]);
     let mut candidates = vec![
         Candidate::new("write", || {
-            std::hint::black_box(seal_chunk_in(&job(code, &chunk.key, &chunk.plain), &mut pool));
+            chunk.write(code, &mut pool);
             Ok(())
         }),
         Candidate::new("read", || read(&chunk, &mut opened)),
@@ -123,7 +140,8 @@ fn open(chunk: &Chunk, pieces: &[(u32, &[u8])], buffer: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-fn read(chunk: &Chunk, buffer: &mut Vec<u8>) -> Result<()> {
+/// Opens all of it.
+pub fn read(chunk: &Chunk, buffer: &mut Vec<u8>) -> Result<()> {
     let shape = &chunk.sealed.shape;
     let shards = (0..shape.code.k()).zip(&chunk.sealed.shards);
     let pieces: Vec<(u32, &[u8])> = shards.flat_map(|(i, shard)| pieces_of(shape, i, 0, shard)).collect();

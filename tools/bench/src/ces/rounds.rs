@@ -115,7 +115,7 @@ pub fn rows(case: &str, subject: &Timed, name: &str, peers: &[&Timed], bytes: us
 }
 
 /// CPU time of this thread: what other processes take is not in it.
-fn cpu_seconds() -> f64 {
+pub fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
