@@ -284,3 +284,37 @@ fn compression_that_saves_no_page_is_not_kept() {
     let sealed = seal_chunk(&job(code(1, 0), Aead::Aes256Gcm, &[0; 1000]));
     assert_eq!(sealed.shape.codec, Codec::Raw);
 }
+
+#[test]
+fn pieces_merge_into_the_published_hashes_of_blake3() {
+    // The input of BLAKE3's own test vectors: 0, 1, … 250, 0, 1, …
+    let input = |bytes: usize| (0..bytes).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
+    for (bytes, hash) in [
+        (0, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+        (1, "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213"),
+        (1024, "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7"),
+        (1025, "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"),
+        (102_400, "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085"),
+    ] {
+        assert_eq!(blake3::hash(&input(bytes)).to_hex().as_str(), hash, "{bytes} bytes");
+    }
+    let whole = input(102_400);
+    for (k, pieces, piece_log2) in [(10, 10, 0), (10, 5, 1), (5, 5, 2), (25, 4, 0), (100, 1, 0)] {
+        let shape = Shape {
+            code: code(k, 4),
+            piece_log2,
+            pieces,
+            codec: Codec::Raw,
+            aead: Aead::Packed,
+            plain_len: 102_400,
+            payload_len: 102_400,
+        };
+        let shards = (0..k).zip(whole.chunks_exact(shape.shard_bytes()));
+        let values = shards.flat_map(|(index, shard)| {
+            let pieces = (0..pieces).zip(shard.chunks_exact(shape.piece_bytes()));
+            pieces.map(move |(piece, bytes)| ShardHeader::piece_value(&shape, index, piece, bytes))
+        });
+        let merged = super::merge_chunk_hash(&values.collect::<Vec<_>>());
+        assert_eq!(merged, *blake3::hash(&whole).as_bytes(), "{k} shards of {pieces}");
+    }
+}

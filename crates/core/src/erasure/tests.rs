@@ -295,3 +295,25 @@ fn a_wrong_byte_anywhere_is_seen_by_verify() {
 fn shards_of_different_lengths_are_a_mistake() {
     encode(Code::new(2, 1).expect("valid"), &[&[1, 2], &[3]], &mut [&mut [0, 0]]);
 }
+
+/// Few enough steps for an interpreter (Miri), which also sees the wide kernels' pointers where it knows their instructions.
+#[test]
+fn a_short_stripe_goes_there_and_back_on_every_kernel() {
+    for kernel in Kernel::available() {
+        for bytes in [1, 63, 65, 200] {
+            let code = Code::new(3, 2).expect("a valid code");
+            let data: Vec<Vec<u8>> = (1u8..=3)
+                .map(|shard| (0..bytes).map(|at| shard.wrapping_mul(37) ^ at as u8).collect())
+                .collect();
+            let mut parity = vec![vec![0; bytes]; 2];
+            kernel.encode(code, &slices(&data), &mut rooms(&mut parity));
+            let present = [(1, &data[1][..]), (3, &parity[0][..]), (4, &parity[1][..])];
+            let mut lost = vec![vec![0; bytes]; 2];
+            let [first, last] = &mut lost[..] else { panic!("two rooms") };
+            kernel
+                .reconstruct(code, &present, &mut [(0, first), (2, last)])
+                .expect("three of five are there");
+            assert_eq!((&lost[0], &lost[1]), (&data[0], &data[2]), "{kernel} {bytes}");
+        }
+    }
+}
