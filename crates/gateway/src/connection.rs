@@ -10,12 +10,13 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use crate::pace::{Debt, Pace};
@@ -32,6 +33,8 @@ pub(crate) struct Phase(Arc<Shared>);
 struct Shared {
     phase: AtomicU8,
     malformed: AtomicBool,
+    /// The memory that the connection may keep between requests.
+    kept: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Phase {
@@ -48,6 +51,24 @@ impl Phase {
     /// Whether the head was one that a proxy might have read otherwise than hyper did; asks once.
     pub(crate) fn take_malformed(&self) -> bool {
         self.0.malformed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the connection may be kept with buffers of so many KiB until its next request. What it was granted once it has
+    /// until it ends.
+    pub(crate) fn keep(&self, all: &Arc<Semaphore>, kib: u32) -> bool {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = kept.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (kib as usize).saturating_sub(has);
+        match Arc::clone(all).try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX)) {
+            Ok(permit) => {
+                match kept.as_mut() {
+                    Some(kept) => kept.merge(permit),
+                    None => *kept = Some(permit),
+                }
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     fn get(&self) -> u8 {

@@ -31,9 +31,10 @@ use crate::error::{advice, body_fault, content_sha256_mismatch, custom, document
 use crate::form;
 use crate::host::Hosts;
 use crate::inlet::{BodyFault, Inlet, Share};
+use crate::jam::Jam;
 use crate::metrics::{Metrics, Operation};
 use crate::names::BucketNames;
-use crate::options::{BODY_WINDOW_BYTES, DOCUMENT_BYTES_MAX, Options, Parts};
+use crate::options::{DOCUMENT_BYTES_MAX, Options, Parts};
 use crate::outlet::{Ending, Journal, Outlet};
 use crate::pace::Pace;
 use crate::rate::KeyRates;
@@ -69,6 +70,7 @@ pub(crate) struct Front {
     requests: Arc<Semaphore>,
     forms: Arc<Semaphore>,
     body_kib: Arc<Semaphore>,
+    kept_kib: Arc<Semaphore>,
     id_base: u64,
     id_next: AtomicU64,
 }
@@ -107,7 +109,8 @@ impl Front {
             journal,
             requests: Arc::new(Semaphore::new(requests_max)),
             forms: Arc::new(Semaphore::new(options.forms_max.clamp(1, Semaphore::MAX_PERMITS))),
-            body_kib: Arc::new(Semaphore::new(kib_max.max(BODY_WINDOW_BYTES >> 10))),
+            kept_kib: Arc::new(Semaphore::new(kib_max)),
+            body_kib: Arc::new(Semaphore::new(kib_max.max(options.body_window_bytes() >> 10))),
             options,
             // Unique ids need no secrecy: the standard library's own random seed will do.
             id_base: RandomState::new().build_hasher().finish(),
@@ -160,11 +163,18 @@ impl Front {
         // Where some of the body is still to come, the connection ends: its bytes would be taken for those of the next head
         // (see `connection`). And botocore takes the status of a final answer to `Expect: 100-continue` for that of every
         // later request on the same connection.
-        if malformed || scope.body_left() || asked.expects_continue && !scope.body_asked() {
+        // So does it where too many connections keep their buffers.
+        let is_kept = || phase.keep(&self.kept_kib, self.options.kept_kib(scope.bytes().0));
+        if malformed || scope.body_left() || asked.expects_continue && !scope.body_asked() || !is_kept() {
             head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         ending.status = head.status.as_u16();
         Ok(Response::from_parts(head, Outlet::new(body, ending)))
+    }
+
+    /// hyper's buffer of a connection, at most.
+    pub(crate) fn read_buffer_bytes(&self) -> usize {
+        self.options.read_buffer_bytes()
     }
 
     fn next_id(&self) -> String {
@@ -208,11 +218,14 @@ impl Front {
 
     /// Lets a body in, once there is memory for it.
     async fn let_in(&self, body: Incoming, plan: Plan, scope: &Arc<Scope>) -> S3Result<s3s::Body> {
-        let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(BODY_WINDOW_BYTES);
+        let usual = self.options.body_window_bytes();
+        let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(usual);
         let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
-        let share = Share { all: Arc::clone(&self.body_kib), held };
+        let share = Share { all: Arc::clone(&self.body_kib), held, window: usual };
+        let client = self.doorman.client.clone();
+        let jam = Jam::new(Box::new(move || client.first_waiting_for_memory()));
         let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
-        Ok(s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share)))
+        Ok(s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share).giving_way(jam)))
     }
 
     /// Serves a browser's form. Who sends it is known only when its fields have come: until then it has one of a few places

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::checksum::DocumentCheck;
 use crate::chunked::Framing;
-use crate::options::BODY_WINDOW_BYTES;
+use crate::jam::Jam;
 use crate::pace::{Debt, Pace};
 use crate::scope::Scope;
 use crate::screen::Plan;
@@ -77,14 +77,15 @@ pub(crate) struct Share {
     pub(crate) all: Arc<Semaphore>,
     /// This request's.
     pub(crate) held: OwnedSemaphorePermit,
+    /// What a body has as a rule.
+    pub(crate) window: usize,
 }
 
 impl Share {
     /// Takes more if one signed chunk needs more than the usual window.
     fn grow(&mut self, chunk_bytes: u64) -> bool {
-        let needed =
-            usize::try_from(chunk_bytes).unwrap_or(usize::MAX).saturating_add(BODY_WINDOW_BYTES) >> 10;
-        let more = needed.saturating_sub(self.held.num_permits().max(BODY_WINDOW_BYTES >> 10));
+        let needed = usize::try_from(chunk_bytes).unwrap_or(usize::MAX).saturating_add(self.window) >> 10;
+        let more = needed.saturating_sub(self.held.num_permits().max(self.window >> 10));
         let Ok(more) = u32::try_from(more) else { return false };
         match Arc::clone(&self.all).try_acquire_many_owned(more) {
             Ok(permit) => {
@@ -101,6 +102,7 @@ pub(crate) struct Inlet<B = Incoming> {
     body: B,
     scope: Arc<Scope>,
     debt: Debt,
+    jam: Option<Jam>,
     share: Share,
     bytes_max: u64,
     received: u64,
@@ -117,6 +119,7 @@ impl<B> Inlet<B> {
             body,
             scope,
             debt: Debt::new(pace),
+            jam: None,
             share,
             bytes_max: plan.bytes_max,
             received: 0,
@@ -125,6 +128,11 @@ impl<B> Inlet<B> {
             document: plan.document.map(|digests| (DocumentCheck::new(digests), DeclarationScan::default())),
             ended: false,
         }
+    }
+
+    /// Gives way: where nobody gets on for want of memory, a slow body ends early.
+    pub(crate) fn giving_way(self, jam: Jam) -> Self {
+        Self { jam: Some(jam), ..self }
     }
 
     fn fail(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, s3s::StdError>>> {
@@ -187,17 +195,21 @@ where
             }
             this.scope.set_body_asked();
             let polled = Pin::new(&mut this.body).poll_frame(cx);
-            match &polled {
-                Poll::Ready(Some(Ok(frame))) => this.debt.pay(frame.data_ref().map_or(0, Bytes::len)),
-                Poll::Ready(_) => this.debt.pay(0),
-                Poll::Pending => {}
-            }
-            if polled.is_ready() {
+            if let Poll::Ready(frame) = &polled {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                let bytes = data.map_or(0, Bytes::len);
+                this.debt.pay(bytes);
+                if let Some(jam) = &mut this.jam {
+                    jam.pay(bytes);
+                }
                 this.scope.set_body_left(!this.body.is_end_stream());
             }
             match polled {
                 Poll::Pending if this.debt.poll_too_slow(cx, Duration::MAX).is_ready() => {
                     return this.fail(BodyFault::Slow);
+                }
+                Poll::Pending if this.jam.as_mut().is_some_and(|jam| jam.is_in_the_way(cx)) => {
+                    return this.fail(BodyFault::Busy);
                 }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => {

@@ -50,7 +50,7 @@ async fn read(pieces: &[&'static [u8]], every: Duration, plan: Plan) -> Result<V
     let held = Arc::clone(&all).try_acquire_many_owned(1024).expect("nobody else holds any");
     let pace = Pace { grace: Duration::from_secs(30), rate_min: 1024 };
     let drip = Drip { pieces: pieces.iter().copied().collect(), every, timer: None };
-    let inlet = Inlet::new(drip, plan, Arc::clone(&scope), pace, Share { all, held });
+    let inlet = Inlet::new(drip, plan, Arc::clone(&scope), pace, Share { window: 1 << 20, all, held });
     match inlet.collect().await {
         Ok(collected) => Ok(collected.to_bytes().to_vec()),
         Err(_) => Err(scope.fault().expect("every failure is recorded")),
@@ -125,7 +125,7 @@ async fn documents_hold_no_declarations_and_match_their_digests() {
 fn a_large_signed_chunk_takes_a_larger_share_or_waits() {
     let all = Arc::new(Semaphore::new(4 << 10));
     let held = Arc::clone(&all).try_acquire_many_owned(1 << 10).expect("free");
-    let mut share = Share { all: Arc::clone(&all), held };
+    let mut share = Share { window: 1 << 20, all: Arc::clone(&all), held };
     assert!(share.grow(64 << 10), "a usual chunk needs next to nothing");
     assert!(share.grow(2 << 20));
     assert!(all.available_permits() <= 1 << 10);

@@ -10,6 +10,7 @@
 //! | `screen`, `signed` | what is refused before any cryptography |
 //! | `inlet`, `chunked` | the request body: size, aws-chunked framing |
 //! | `pace` | how slow a peer may be, in both directions |
+//! | `jam` | slow bodies that give way |
 //! | `window` | memory for what is read ahead of clients |
 //! | `auth`, `access` | who asks, and the table that says what they may do |
 //! | `adapter`, `verb` | S3's operations, one file each |
@@ -36,6 +37,7 @@ mod front;
 pub mod grants;
 mod host;
 mod inlet;
+mod jam;
 mod listing;
 pub mod metrics;
 mod names;

@@ -39,7 +39,8 @@ pub struct Options {
     pub connections_per_address_max: usize,
     /// Requests being served at once; more wait `queue_wait`, then get 503 SlowDown.
     pub requests_max: usize,
-    /// Bytes of request bodies held by the gateway at once, over all requests.
+    /// Bytes of request bodies held by the gateway at once, over all requests; and as many may be kept in the buffers of
+    /// connections between their requests, beyond which answered connections are closed.
     pub body_bytes_max: usize,
     /// Requests a second of one access key, in the long run; more get 503 SlowDown. 0: no limit.
     pub key_requests_per_second: u32,
@@ -100,8 +101,33 @@ pub(crate) const HEADERS_MAX: usize = 100;
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 2 << 20;
 /// One signed aws-chunked chunk; it must be held whole until its signature is checked.
 pub(crate) const SIGNED_CHUNK_BYTES_MAX: u64 = 16 << 20;
-/// What a body is assumed to hold in the gateway: hyper's buffer and a frame on its way.
-pub(crate) const BODY_WINDOW_BYTES: usize = 1 << 20;
+/// hyper's buffer of a connection, grown only by bodies that fill it: quick ones are received in few steps.
+const READ_BUFFER_BYTES_MAX: usize = 512 << 10;
+/// Where memory is short it is smaller, so that as many bodies as this can come at a time and slow ones shut nobody out.
+const READ_BUFFER_BYTES_MIN: usize = 64 << 10;
+const BODIES_AT_ONCE: usize = 512;
+/// What a connection keeps between two requests: hyper's first buffers and its task.
+const KEPT_BYTES: usize = 32 << 10;
+
+impl Options {
+    /// hyper's buffer of a connection, at most.
+    pub(crate) fn read_buffer_bytes(&self) -> usize {
+        (self.body_bytes_max / BODIES_AT_ONCE).clamp(READ_BUFFER_BYTES_MIN, READ_BUFFER_BYTES_MAX)
+    }
+
+    /// What a connection keeps between two requests, in KiB, after a body of so many bytes.
+    pub(crate) fn kept_kib(&self, received: u64) -> u32 {
+        // hyper's buffer grows with what comes, and never shrinks.
+        let grown = usize::try_from(received).unwrap_or(usize::MAX).min(self.read_buffer_bytes());
+        u32::try_from((KEPT_BYTES + grown) >> 10).unwrap_or(u32::MAX)
+    }
+
+    /// What a body is assumed to hold in the gateway: that buffer and a frame on its way.
+    pub(crate) fn body_window_bytes(&self) -> usize {
+        2 * self.read_buffer_bytes()
+    }
+}
+
 /// Bytes of user metadata, names and values.
 pub(crate) const METADATA_BYTES_MAX: usize = 2 << 10;
 /// Entries of a page of any listing.

@@ -25,8 +25,6 @@ use crate::metrics::Metrics;
 use crate::options::{HEAD_BYTES_MAX, Options, Parts};
 use crate::pace::Pace;
 
-/// Of hyper's buffers; grown only by bodies that fill it.
-const READ_BUFFER_BYTES_MAX: usize = 512 << 10;
 /// After a failed accept (no descriptors left, usually).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From this share of the connection limit on, idle connections are closed early.
@@ -152,14 +150,8 @@ impl Gateway {
             if !wait_for_bytes(&socket, timeouts, stopping.clone()).await {
                 return;
             }
-            match tls {
-                None => converse(socket, front, timeouts, stopping).await,
-                Some(tls) => {
-                    if let Some(socket) = handshake(tls, socket, timeouts).await {
-                        converse(socket, front, timeouts, stopping).await;
-                    }
-                }
-            }
+            // Boxed: until the first byte a connection costs the wait alone, and there may be many thousands of them.
+            Box::pin(talk(tls, socket, front, timeouts, stopping)).await;
         });
     }
 }
@@ -183,11 +175,31 @@ impl Drop for Open {
     }
 }
 
-/// A connection that says nothing costs no buffer.
+/// A connection that says nothing costs no buffer. (Its bytes are looked at, not only waited for: a fresh socket calls itself
+/// readable before anything has come.)
 async fn wait_for_bytes(socket: &TcpStream, timeouts: Timeouts, mut stopping: watch::Receiver<bool>) -> bool {
+    let mut first = [0];
     tokio::select! {
-        ready = timeout(timeouts.idle, socket.readable()) => matches!(ready, Ok(Ok(()))),
+        ready = timeout(timeouts.idle, socket.peek(&mut first)) => matches!(ready, Ok(Ok(1..))),
         () = stopped(&mut stopping) => false,
+    }
+}
+
+/// Speaks with a peer that has something to say.
+async fn talk(
+    tls: Option<TlsAcceptor>,
+    socket: TcpStream,
+    front: Arc<Front>,
+    timeouts: Timeouts,
+    stopping: watch::Receiver<bool>,
+) {
+    match tls {
+        None => converse(socket, front, timeouts, stopping).await,
+        Some(tls) => {
+            if let Some(socket) = handshake(tls, socket, timeouts).await {
+                converse(socket, front, timeouts, stopping).await;
+            }
+        }
     }
 }
 
@@ -215,11 +227,11 @@ where
 {
     let phase = Phase::default();
     let socket = Watched::new(socket, phase.clone(), timeouts);
-    let service = service_fn(move |request| Box::pin(Arc::clone(&front).serve(request, phase.clone())));
     let mut builder = http1::Builder::new();
     // The socket itself keeps the time: hyper cannot tell a slow head from a quiet connection.
     builder.timer(TokioTimer::new()).header_read_timeout(None);
-    builder.max_header_size(HEAD_BYTES_MAX + (HEAD_BYTES_MAX >> 2)).max_buf_size(READ_BUFFER_BYTES_MAX);
+    builder.max_header_size(HEAD_BYTES_MAX + (HEAD_BYTES_MAX >> 2)).max_buf_size(front.read_buffer_bytes());
+    let service = service_fn(move |request| Box::pin(Arc::clone(&front).serve(request, phase.clone())));
     let mut connection = builder.serve_connection(TokioIo::new(socket), service);
     let ended = tokio::select! {
         outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(outcome),

@@ -18,8 +18,12 @@ use crate::error::slow_down;
 
 /// What the data path fetches ahead of one reader.
 const WIDE_BYTES: u64 = 8 << 20;
-/// What a reader has where memory is short: it asks for so many bytes at a time.
-const NARROW_BYTES: u64 = 1 << 20;
+/// What a reader has where memory is short: it asks for so many bytes at a time, the fewer the less is left.
+const NARROW_BYTES_MAX: u64 = 1 << 20;
+/// The least; an answer of so few bytes needs no budget, the number of requests bounds it.
+const NARROW_BYTES_MIN: u64 = 64 << 10;
+/// Of what is left.
+const NARROW_SHARE: u64 = 16;
 
 /// The budget.
 pub(crate) struct Windows {
@@ -40,22 +44,24 @@ pub(crate) struct Read {
 impl Windows {
     /// With so many bytes in all; at least one narrow window.
     pub(crate) fn new(bytes_max: usize, wait: Duration) -> Self {
-        let kib_max = (bytes_max >> 10).clamp(kib(NARROW_BYTES) as usize, Semaphore::MAX_PERMITS);
+        let kib_max = (bytes_max >> 10).clamp(kib(NARROW_BYTES_MIN) as usize, Semaphore::MAX_PERMITS);
         Self { kib: Arc::new(Semaphore::new(kib_max)), kib_max, wait }
     }
 
     /// Begins to read, once there is memory for it.
     pub(crate) async fn read(&self, client: &Client, object: &Object, bytes: Range<u64>) -> S3Result<Read> {
         let len = bytes.end - bytes.start;
-        let wide = kib(len.min(WIDE_BYTES));
-        if self.kib.available_permits() >= wide as usize + self.kib_max / 2
+        let wide = if len <= NARROW_BYTES_MIN { 0 } else { kib(len.min(WIDE_BYTES)) };
+        let left = self.kib.available_permits();
+        if (wide == 0 || left >= wide as usize + self.kib_max / 2)
             && let Ok(held) = Arc::clone(&self.kib).try_acquire_many_owned(wide)
         {
             return Ok(Read { body: client.read(object, bytes), held });
         }
-        let waiting = Arc::clone(&self.kib).acquire_many_owned(kib(len.min(NARROW_BYTES)));
+        let narrow = (((left as u64) << 10) / NARROW_SHARE).clamp(NARROW_BYTES_MIN, NARROW_BYTES_MAX);
+        let waiting = Arc::clone(&self.kib).acquire_many_owned(kib(len.min(narrow)));
         match timeout(self.wait, waiting).await {
-            Ok(Ok(held)) => Ok(Read { body: in_steps(client, object, bytes), held }),
+            Ok(Ok(held)) => Ok(Read { body: in_steps(client, object, bytes, narrow), held }),
             Ok(Err(_)) | Err(_) => Err(slow_down("Too much is being read at once: try again in a moment.")),
         }
     }
@@ -66,9 +72,9 @@ fn kib(bytes: u64) -> u32 {
 }
 
 /// The same bytes, one narrow window after the other.
-fn in_steps(client: &Client, object: &Object, bytes: Range<u64>) -> Body {
+fn in_steps(client: &Client, object: &Object, bytes: Range<u64>, narrow: u64) -> Body {
     let (client, object) = (client.clone(), object.clone());
-    let starts = (bytes.start..bytes.end).step_by(NARROW_BYTES as usize);
-    let step = move |start: u64| client.read(&object, start..bytes.end.min(start + NARROW_BYTES));
+    let starts = (bytes.start..bytes.end).step_by(narrow as usize);
+    let step = move |start: u64| client.read(&object, start..bytes.end.min(start + narrow));
     Box::pin(stream::iter(starts).flat_map(step))
 }
