@@ -173,6 +173,11 @@ class Server:
         except OSError:
             return None
 
+    def http_text(self, path):
+        """The text the admin port answers with."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return opener.open(self.admin + path, timeout=30).read().decode()
+
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 

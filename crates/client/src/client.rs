@@ -21,6 +21,7 @@ use crate::layouts::Layouts;
 use crate::packer::Packer;
 use crate::runtime::Runtime;
 use crate::tuning::Metered;
+use crate::worker::Mending;
 
 /// Tries of a command whose outcome was not heard; the request id makes them one.
 const COMMAND_TRIES: u32 = 5;
@@ -93,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) parts: Parts,
     pub(crate) options: Options,
     pub(crate) layouts: Layouts,
+    pub(crate) mending: Mending,
     pub(crate) bucket_keys: BucketKeys,
     /// Memory for stripes, and for all that is not `arriving`.
     pub(crate) budget: Arc<Budget>,
@@ -115,6 +117,7 @@ impl Client {
         parts.runtime = Arc::new(Metered::new(parts.runtime, cpu_jobs.clone()));
         let inner = Inner {
             layouts: Layouts::default(),
+            mending: Mending::default(),
             bucket_keys: BucketKeys::default(),
             budget: Budget::new(options.memory_bytes / 2),
             arriving: Budget::new(options.memory_bytes / 2),

@@ -28,11 +28,15 @@ pub fn layout_setting(epoch: u32) -> String {
     format!("layout/{epoch}")
 }
 
+/// The current epoch, the oldest that counts, partition, and shards: what was computed of layouts that are gone by now is
+/// not asked for any more.
+type PlacementKey = (u32, u32, u32, u8);
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Layouts {
     known: RwLock<BTreeMap<u32, Arc<Layout>>>,
-    placements: Mutex<BTreeMap<(u32, u32, u8), Arc<Placement>>>,
+    placements: Mutex<BTreeMap<PlacementKey, Arc<Placement>>>,
 }
 
 impl Layouts {
@@ -71,7 +75,7 @@ impl Layouts {
         let layouts = self.since(epoch);
         let (current, oldest) = (layouts.first()?, layouts.last()?);
         let partition = |layout: &Layout| partition_of(chunk, salt, layout.partitions_log2);
-        let key = (oldest.epoch, partition(current), code.n());
+        let key = (current.epoch, oldest.epoch, partition(current), code.n());
         let mut placements = self.placements.lock().expect("no code panics while it holds the placements");
         if let Some(placement) = placements.get(&key) {
             return Some(placement.clone());

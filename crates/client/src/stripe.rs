@@ -208,7 +208,7 @@ impl Client {
                 Some(Ready::Open) => None,
                 Some(Ready::Decode { from }) => Some(from),
                 Some(Ready::Unreadable { found }) => {
-                    self.report(&stripe, machine.reports());
+                    self.report(&stripe, &placement, machine.reports());
                     return Err(ClientError::Unreadable {
                         chunk: stripe.chunk,
                         found,
@@ -231,7 +231,7 @@ impl Client {
                 }
             };
             if let Some(plain) = self.open(&stripe, &wanted, &have, from, range.clone()).await? {
-                self.report(&stripe, machine.reports());
+                self.report(&stripe, &placement, machine.reports());
                 return Ok(plain);
             }
             if machine.is_exonerated() {
@@ -304,12 +304,9 @@ impl Client {
 
     /// Queues repair for what was missing or bad. A bad shard is dropped by the repair, once it has found enough good ones:
     /// until then even a damaged shard may be the best there is.
-    fn report(&self, stripe: &Stripe, reports: &[(u8, Slot, Fault)]) {
-        let entry = &stripe.entry;
-        let placement =
-            self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, stripe.chunk, entry.salt);
-        let moving = placement.as_ref().is_some_and(|placement| placement.is_moving());
-        let home = |index: u8| placement.as_ref().and_then(|p| p.shards().get(usize::from(index)).copied());
+    fn report(&self, stripe: &Stripe, placement: &Placement, reports: &[(u8, Slot, Fault)]) {
+        let moving = placement.is_moving() || self.is_moving(stripe);
+        let home = |index: u8| placement.shards().get(usize::from(index)).copied();
         let is_news = |(index, slot, fault): &&(u8, Slot, Fault)| match fault {
             Fault::Corrupt | Fault::Conflict => true,
             // What an older layout placed may not have come home yet: that is the rebalancing's to see.

@@ -7,9 +7,12 @@
 mod garbage;
 mod inventory;
 mod mend;
+mod mending;
 mod rebalance;
 mod repack;
 mod scrub;
+
+pub(crate) use mending::Mending;
 
 use crate::runtime::Task;
 

@@ -70,15 +70,14 @@ struct Newcomer {
     made: bool,
 }
 
-impl Newcomer {
+impl Drop for Newcomer {
     /// Nothing came of it: a directory that was made goes again.
-    fn leave_as_found(self) {
-        let path = self.directory.path.clone();
-        drop(self.directory);
+    fn drop(&mut self) {
         if self.made {
+            self.directory.disk = None;
             // An empty directory that stays behind does no harm.
-            let _ = std::fs::remove_file(path.join(LOCK_FILE));
-            let _ = std::fs::remove_dir(path);
+            let _ = std::fs::remove_file(self.directory.path.join(LOCK_FILE));
+            let _ = std::fs::remove_dir(&self.directory.path);
         }
     }
 }
@@ -113,11 +112,9 @@ impl Reshaper {
         let next = layout.changed(&changes, &widths).map_err(refused)?;
         let mut plan = self.plan(&layout, &next, &newcomers, rebalance.pace().limits()).await;
         if !wish.apply {
-            newcomers.into_iter().for_each(Newcomer::leave_as_found);
             return Ok(plan);
         }
         if !plan.warnings.is_empty() && !wish.force {
-            newcomers.into_iter().for_each(Newcomer::leave_as_found);
             let why = plan.warnings.join("; ");
             return Err(refused(format!("{why} (--force does it all the same)")));
         }
@@ -181,15 +178,17 @@ impl Reshaper {
         let mut directory = found.remove(0);
         let made = directory.found == Found::NoDirectory;
         directory.ensure().map_err(refused)?;
-        let (action, drive) = self.what_to_do(layout, &directory)?;
+        let mut newcomer = Newcomer { directory, action: None, drive: DriveId::default(), made };
+        let (action, drive) = self.what_to_do(layout, &newcomer.directory)?;
+        (newcomer.action, newcomer.drive) = (action, drive);
         let new = NewDrive {
             drive,
             node: self.parts.node,
-            weight: directory.weight(),
+            weight: newcomer.directory.weight(),
             domain: Domain { host: self.parts.node.to_string(), ..Domain::default() },
             path: absolute(&path).display().to_string(),
         };
-        newcomers.push(Newcomer { directory, action, drive, made });
+        newcomers.push(newcomer);
         Ok(new)
     }
 
@@ -234,6 +233,7 @@ impl Reshaper {
             let action = newcomer.action.map_or(Action::Format(identity), Action::Open);
             let now_ms = self.parts.clock.wall_ms();
             newcomer.directory.settle(&action, now_ms).map_err(failed)?;
+            newcomer.made = false;
             let disk = newcomer.directory.disk().map_err(failed)?.clone();
             let (store, _) = open_store(disk.clone() as Arc<dyn Disk>, action.identity()).map_err(failed)?;
             store.set_generation(generation, next.epoch).await.map_err(failed)?;

@@ -108,6 +108,7 @@ impl Client {
         entry: &ChunkEntry,
         todo: Option<&TodoRow>,
     ) -> Result<Mended, ClientError> {
+        let _alone = self.inner.mending.begin(chunk).await;
         let (epoch, code, salt) = (entry.layout_epoch, entry.shape.code, entry.salt);
         let placement = self.inner.layouts.placement(epoch, code, chunk, salt);
         let placement =

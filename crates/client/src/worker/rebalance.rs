@@ -183,8 +183,16 @@ impl Client {
         held: Vec<(u8, Slot)>,
         progress: Progress<'_>,
     ) -> Result<Step, ClientError> {
-        let placement = self.inner.layouts.placement(entry.layout_epoch, entry.shape.code, chunk, entry.salt);
-        let Some(placement) = placement else { return Ok(Step::Waiting) };
+        let (layouts, code) = (&self.inner.layouts, entry.shape.code);
+        let placement = || layouts.placement(entry.layout_epoch, code, chunk, entry.salt);
+        if let Some(placement) = placement() {
+            let away =
+                (0..).zip(placement.shards()).filter(|(index, home)| !held.contains(&(*index, **home)));
+            // Whoever waits here keeps nobody from the stripe.
+            progress.spend(2 * away.count() as u64 * entry.shape.shard_bytes() as u64).await;
+        }
+        let alone = self.inner.mending.begin(chunk).await;
+        let Some(placement) = placement() else { return Ok(Step::Waiting) };
         let (mut shards, mut bytes, mut waiting, mut simple) = (0, 0, false, true);
         for (index, home) in (0..entry.shape.code.n()).zip(placement.shards()) {
             let here = |slot: Slot| held.contains(&(index, slot));
@@ -202,7 +210,6 @@ impl Client {
                     simple = false;
                     break;
                 };
-                progress.spend(2 * entry.shape.shard_bytes() as u64).await;
                 if !self.copy(*from, *home, ShardId { chunk, index }, &entry).await {
                     simple = false;
                     break;
@@ -221,6 +228,7 @@ impl Client {
                 }
             }
         }
+        drop(alone);
         if !simple {
             // Repair is not what the pace of rebalancing is for.
             let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
