@@ -21,7 +21,9 @@ pub fn measure(code: Code, rounds: usize, report: &mut Report) -> Result<()> {
         for _ in 0..rounds {
             let one = seconds_per_gb(code, is_write, 1)?;
             let two = seconds_per_gb(code, is_write, 2)?;
-            (alone.push(one), both.push(two), ratios.push(two / one));
+            alone.push(one);
+            both.push(two);
+            ratios.push(two / one);
         }
         let row = |subject: &str, peer: Option<&str>, seconds: &[f64], ratio| Row {
             case: format!("TWO-{name}-{code}/cpu"),
@@ -42,7 +44,13 @@ fn seconds_per_gb(code: Code, is_write: bool, threads: usize) -> Result<f64> {
     let work = || -> Result<(f64, usize)> {
         let (chunk, mut pool, mut opened) = (Chunk::new(code), BytesMut::new(), Vec::new());
         let mut bytes = 0;
-        let mut once = || if is_write { Ok(chunk.write(code, &mut pool)) } else { read(&chunk, &mut opened) };
+        let mut once = || {
+            if !is_write {
+                return read(&chunk, &mut opened);
+            }
+            chunk.write(code, &mut pool);
+            Ok(())
+        };
         once()?;
         let (start, begun) = (cpu_seconds(), Instant::now());
         while begun.elapsed() < ROUND {
