@@ -8,7 +8,7 @@
 //! | `tidy` | the agreements, as tests over text |
 //! | `deny` | which licences, crates and sources may come in |
 //! | `setup` | what the tests need from the machine: Debian packages, Python venvs, Node.js packages |
-//! | `proof` | `test`, `clients`, `s3-tests` and `sim`: everything that runs the product |
+//! | `proof` | `test`, `clients`, `s3-tests`, `sim` and `soak`: everything that runs the product |
 //! | `fuzz` | the fuzz targets below `fuzz/` |
 //!
 //! Only std, anyhow and serde_json: these commands must be there seconds after a clone.
@@ -41,6 +41,7 @@ cargo xtask COMMAND
                              a checkout of ceph/s3-tests against a server; compares with tests/s3/results.txt, or writes it
   sim --seeds N [--seed S] [--soak]
                              the simulator (release build); arguments are handed on
+  soak model                 the verbs against a model bucket, more than a million requests (release build)
   fuzz [--seconds N] [TARGET ...]
                              fuzzes the named targets, or all, N (60) seconds each; needs the nightly toolchain
   fuzz --list                names the fuzz targets
@@ -79,6 +80,7 @@ fn run(args: &[String]) -> Result<bool> {
         "clients" => proof::clients(rest),
         "s3-tests" => proof::s3_tests(rest),
         "sim" => proof::sim(rest),
+        "soak" => proof::soak(rest),
         "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -102,7 +104,9 @@ mod tests {
 
     #[test]
     fn an_unknown_command_or_flag_is_refused() {
-        for line in ["chekc", "check --notest", "tidy --same-bytes", "test --slow", "deny now"] {
+        for line in
+            ["chekc", "check --notest", "tidy --same-bytes", "test --slow", "deny now", "soak", "soak moddel"]
+        {
             let args: Vec<String> = line.split(' ').map(String::from).collect();
             assert!(run(&args).is_err(), "{line:?} was accepted");
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::project::{cargo, root, target_dir};
 use crate::setup;
@@ -161,6 +161,18 @@ const SIM: [&str; 8] = ["run", "--release", "--quiet", "-p", "pangea-sim", "--bi
 /// `cargo xtask sim`: the simulator in release, with the arguments handed on.
 pub fn sim(args: &[String]) -> Result<bool> {
     call(cargo().args(SIM).args(args), SOAK_LIMIT)?;
+    Ok(true)
+}
+
+/// `cargo xtask soak model`: the long run of the gateway's model test.
+pub fn soak(args: &[String]) -> Result<bool> {
+    match args {
+        [what] if what == "model" => {}
+        other => bail!("nothing to soak called {other:?}; there is: model"),
+    }
+    let test = ["test", "--release", "-p", "pangea-gateway", "--test", "door", "--"];
+    let long = ["--ignored", "--nocapture", "a_million_steps"];
+    call(cargo().args(test).args(long), SOAK_LIMIT)?;
     Ok(true)
 }
 

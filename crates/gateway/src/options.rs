@@ -85,7 +85,7 @@ impl Default for Options {
             body_rate_min: 1024,
             answer_grace: Duration::from_secs(30),
             answer_rate_min: 1024,
-            answer_bytes_max: 256 << 20,
+            answer_bytes_max: 1 << 30,
             forms_max: 32,
             put_bytes_max: 5 << 30,
             drain_timeout: Duration::from_secs(30),

@@ -22,8 +22,11 @@ const WIDE_BYTES: u64 = 8 << 20;
 const NARROW_BYTES_MAX: u64 = 1 << 20;
 /// The least; an answer of so few bytes needs no budget, the number of requests bounds it.
 const NARROW_BYTES_MIN: u64 = 64 << 10;
-/// Of what is left.
+/// Of what is left, a narrow reader takes so much.
 const NARROW_SHARE: u64 = 16;
+/// What is fetched is there as sealed pieces, as plaintext and as a frame on its way out; of a wide window not all at once.
+const NARROW_COPIES: u64 = 3;
+const WIDE_COPIES: u64 = 2;
 
 /// The budget.
 pub(crate) struct Windows {
@@ -44,22 +47,24 @@ pub(crate) struct Read {
 impl Windows {
     /// With so many bytes in all; at least one narrow window.
     pub(crate) fn new(bytes_max: usize, wait: Duration) -> Self {
-        let kib_max = (bytes_max >> 10).clamp(kib(NARROW_BYTES_MIN) as usize, Semaphore::MAX_PERMITS);
+        let kib_max =
+            (bytes_max >> 10).clamp(kib(NARROW_COPIES * NARROW_BYTES_MIN) as usize, Semaphore::MAX_PERMITS);
         Self { kib: Arc::new(Semaphore::new(kib_max)), kib_max, wait }
     }
 
     /// Begins to read, once there is memory for it.
     pub(crate) async fn read(&self, client: &Client, object: &Object, bytes: Range<u64>) -> S3Result<Read> {
         let len = bytes.end - bytes.start;
-        let wide = if len <= NARROW_BYTES_MIN { 0 } else { kib(len.min(WIDE_BYTES)) };
+        let wide = if len <= NARROW_BYTES_MIN { 0 } else { kib(WIDE_COPIES * len.min(WIDE_BYTES)) };
         let left = self.kib.available_permits();
         if (wide == 0 || left >= wide as usize + self.kib_max / 2)
             && let Ok(held) = Arc::clone(&self.kib).try_acquire_many_owned(wide)
         {
             return Ok(Read { body: client.read(object, bytes), held });
         }
-        let narrow = (((left as u64) << 10) / NARROW_SHARE).clamp(NARROW_BYTES_MIN, NARROW_BYTES_MAX);
-        let waiting = Arc::clone(&self.kib).acquire_many_owned(kib(len.min(narrow)));
+        let narrow = ((left as u64) << 10) / NARROW_SHARE / NARROW_COPIES;
+        let narrow = narrow.clamp(NARROW_BYTES_MIN, NARROW_BYTES_MAX);
+        let waiting = Arc::clone(&self.kib).acquire_many_owned(kib(NARROW_COPIES * len.min(narrow)));
         match timeout(self.wait, waiting).await {
             Ok(Ok(held)) => Ok(Read { body: in_steps(client, object, bytes, narrow), held }),
             Ok(Err(_)) | Err(_) => Err(slow_down("Too much is being read at once: try again in a moment.")),
