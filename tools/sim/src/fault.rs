@@ -60,10 +60,12 @@ pub enum Fault {
     CommandLost,
     /// The wall clock jumped.
     ClockJump,
+    /// A drive was added, drained or restored while others worked.
+    Reshaped,
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = Fault::ClockJump as usize + 1;
+pub const KINDS: usize = Fault::Reshaped as usize + 1;
 
 const NAMES: [&str; KINDS] = [
     "killed",
@@ -94,6 +96,7 @@ const NAMES: [&str; KINDS] = [
     "answer-lost",
     "command-lost",
     "clock-jump",
+    "reshaped",
 ];
 
 /// How often each kind was injected.

@@ -13,7 +13,7 @@ use pangea_client::{
 use pangea_core::chunk::{Aead, Code, ShardHeader};
 use pangea_core::id::{ClusterId, DriveId, NodeId, RequestId, ShardId};
 use pangea_core::keys::{MasterKey, PURPOSE_META_LOG, derive};
-use pangea_core::layout::{Domain, Layout, LayoutDrive, Role, Slot};
+use pangea_core::layout::{Change, Domain, Layout, LayoutDrive, NewDrive, Role, Slot};
 use pangea_core::meta::{Command, Outcome, Request};
 use pangea_core::seam::{Clock, Disk, Entropy, random};
 use pangea_core::wire::{Fault as WireFault, StoreRequest, StoreResponse};
@@ -68,6 +68,10 @@ struct Inner {
     id: ClusterId,
     master: [u8; 32],
     code: Code,
+    /// Drives of the first layout; the others are spare.
+    first: usize,
+    /// Whether the first layout deals, as those from before there were tables.
+    dealt: bool,
     machines: Vec<Machine>,
     drives: Vec<Drive>,
     store_options: StoreOptions,
@@ -146,12 +150,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Cluster {
-    /// Machines with so many drives each, all empty. The first machine has the client and the metadata.
+    /// Machines with so many drives each, all empty, and spare ones at the first machine, which has the client and the
+    /// metadata.
     pub fn new(
         sim: &Sim,
         net: SimNet,
         code: Code,
         drives_of: &[usize],
+        spares: usize,
         capacity: u64,
         extent_bytes: u64,
     ) -> Self {
@@ -174,6 +180,15 @@ impl Cluster {
                 places: (first..drives.len()).collect(),
             });
         }
+        let first = drives.len();
+        for number in first..first + spares {
+            let (number, power) = (number as u32, machines[0].power.clone());
+            drives.push(Drive {
+                shards: SimDisk::new(sim, 2 * number, capacity, power.clone()),
+                meta: SimDisk::new(sim, 2 * number + 1, META_CAPACITY, power),
+            });
+        }
+        machines[0].places.extend(first..first + spares);
         let store_options = StoreOptions {
             extent_bytes_min: extent_bytes,
             extent_bytes_max: 4 * extent_bytes,
@@ -202,6 +217,8 @@ impl Cluster {
             id: ClusterId(dice.array()),
             master: dice.array(),
             code,
+            first,
+            dealt: dice.chance(300),
             machines,
             drives,
             store_options,
@@ -372,6 +389,7 @@ impl Cluster {
         let count = usize::from(self.0.code.m()) + 1;
         let seats = lock(&self.0.seats);
         let mut places = self.0.machines[0].places.clone();
+        places.retain(|place| *place < self.0.first);
         places.sort_unstable_by_key(|place| seats.slot_at[*place]);
         places.iter().take(count).map(|place| self.0.drives[*place].meta.clone()).collect()
     }
@@ -388,11 +406,17 @@ impl Cluster {
         };
         let known = meta.setting(&layout_setting(epoch)).await?;
         let known = known.and_then(|(_, bytes)| Layout::decode(&bytes).ok());
-        let wanted = self.layout(epoch);
-        if known.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        let next = Layout { epoch: epoch + 1, ..wanted };
+        let next = match known {
+            None => self.first_layout(epoch + 1),
+            Some(known) => {
+                let seated = self.seated(&known);
+                if seated == known.drives {
+                    return Ok(());
+                }
+                // Another drive in the same slot moves nothing.
+                Layout { epoch: epoch + 1, drives: seated, ..known }
+            }
+        };
         // A start that was cut short may have written it already; then it is written over by revision.
         let before = meta.setting(&layout_setting(next.epoch)).await?;
         self.set(meta, layout_setting(next.epoch), before.map_or(0, |(r, _)| r), next.encode()).await?;
@@ -414,18 +438,59 @@ impl Cluster {
         }
     }
 
-    fn layout(&self, epoch: u32) -> Layout {
+    /// The drive of a slot, as a layout names it.
+    fn layout_drive(&self, slot: usize) -> LayoutDrive {
         let seats = lock(&self.0.seats);
-        let drive = |(slot, drive): (usize, &DriveId)| {
-            let machine =
-                self.0.machines.iter().find(|m| m.places.contains(&slot)).expect("every slot has a machine");
-            let node = seats.nodes.get(drive).copied().unwrap_or(machine.node);
-            let domain = Domain { host: format!("h{}", node.0[0]), ..Domain::default() };
-            let (slot, drive, path) = (Slot(slot as u16), *drive, format!("d{slot}"));
-            LayoutDrive { slot, drive, node, weight: 1, role: Role::Active, domain, path }
+        let drive = seats.drives[slot];
+        let machine =
+            self.0.machines.iter().find(|m| m.places.contains(&slot)).expect("every slot has a machine");
+        let node = seats.nodes.get(&drive).copied().unwrap_or(machine.node);
+        let domain = Domain { host: format!("h{}", node.0[0]), ..Domain::default() };
+        let (slot, path) = (Slot(slot as u16), format!("d{slot}"));
+        LayoutDrive { slot, drive, node, weight: 1, role: Role::Active, domain, path }
+    }
+
+    /// A layout's drives as they sit now.
+    fn seated(&self, layout: &Layout) -> Vec<LayoutDrive> {
+        let seat = |known: &LayoutDrive| {
+            let LayoutDrive { drive, node, domain, .. } = self.layout_drive(usize::from(known.slot.0));
+            LayoutDrive { drive, node, domain, ..known.clone() }
         };
-        let drives = seats.drives.iter().enumerate().map(drive).collect();
-        Layout { epoch, partitions_log2: PARTITIONS_LOG2, code: self.0.code, drives }
+        layout
+            .drives
+            .iter()
+            .map(|known| if known.role == Role::Gone { known.clone() } else { seat(known) })
+            .collect()
+    }
+
+    fn first_layout(&self, epoch: u32) -> Layout {
+        let drives = (0..self.0.first).map(|slot| self.layout_drive(slot)).collect();
+        let (partitions_log2, code) = (PARTITIONS_LOG2, self.0.code);
+        let mut layout = Layout { epoch, partitions_log2, code, drives, tables: vec![] };
+        if !self.0.dealt {
+            layout.tabulate(None, &BTreeMap::new(), &[]);
+        }
+        layout
+    }
+
+    /// A change that an operator may make now: the next spare drive, one drive fewer, or one that stays after all.
+    pub fn draw_change(&self, layout: &Layout, dice: &mut Dice) -> Option<Change> {
+        let with = |role: Role| {
+            layout.drives.iter().filter(move |d| d.role == role).map(|d| d.slot).collect::<Vec<_>>()
+        };
+        let (active, draining) = (with(Role::Active), with(Role::Draining));
+        match dice.below(5) {
+            0..2 if layout.drives.len() < self.0.drives.len() => {
+                let LayoutDrive { drive, node, weight, domain, path, .. } =
+                    self.layout_drive(layout.drives.len());
+                Some(Change::Add(NewDrive { drive, node, weight, domain, path }))
+            }
+            2..4 if active.len() > usize::from(self.0.code.n()) => {
+                Some(Change::Drain(active[dice.index(active.len())]))
+            }
+            4 if !draining.is_empty() => Some(Change::Restore(draining[dice.index(draining.len())])),
+            _ => None,
+        }
     }
 }
 

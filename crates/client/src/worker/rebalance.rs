@@ -66,6 +66,35 @@ enum Which {
     All,
 }
 
+/// A stripe on its way.
+struct Moving {
+    /// Where its shards lie: index and slot.
+    held: Vec<(u8, Slot)>,
+    /// Shards that moved.
+    shards: u64,
+    /// Whether something has to wait.
+    waiting: bool,
+}
+
+impl Moving {
+    fn is_home(&self, index: u8, homes: &[Slot]) -> bool {
+        let home = homes[usize::from(index)];
+        let mut places = self.held.iter().filter(|(held, _)| *held == index).map(|(_, slot)| *slot);
+        places.next() == Some(home) && places.next().is_none()
+    }
+
+    /// The next shard to bring home: one whose home holds no other shard of the stripe, so that no drive ever holds two
+    /// that need not.
+    fn take_next(&self, left: &mut Vec<u8>, homes: &[Slot]) -> Option<u8> {
+        let is_free = |index: u8| {
+            let home = homes[usize::from(index)];
+            self.held.iter().all(|(held, slot)| *held == index || *slot != home)
+        };
+        let at = left.iter().position(|index| is_free(*index)).unwrap_or(0);
+        (!left.is_empty()).then(|| left.remove(at))
+    }
+}
+
 enum Step {
     Home,
     Moved { shards: u64, bytes: u64 },
@@ -193,39 +222,16 @@ impl Client {
         }
         let alone = self.inner.mending.begin(chunk).await;
         let Some(placement) = placement() else { return Ok(Step::Waiting) };
-        let (mut shards, mut bytes, mut waiting, mut simple) = (0, 0, false, true);
-        for (index, home) in (0..entry.shape.code.n()).zip(placement.shards()) {
-            let here = |slot: Slot| held.contains(&(index, slot));
-            let away: Vec<Slot> =
-                held.iter().filter(|(i, s)| *i == index && s != home).map(|(_, s)| *s).collect();
-            if here(*home) && away.is_empty() {
-                continue;
-            }
-            if !here(*home) && !self.is_present(*home) {
-                waiting = true;
-                continue;
-            }
-            if !here(*home) {
-                let Some(from) = away.first() else {
-                    simple = false;
-                    break;
-                };
-                if !self.copy(*from, *home, ShardId { chunk, index }, &entry).await {
-                    simple = false;
-                    break;
-                }
-                shards += 1;
-                bytes += entry.shape.shard_bytes() as u64;
-            } else if self.verify_shard(*home, ShardId { chunk, index }).await.is_err() {
-                // Another copy may be the better one.
-                simple = false;
+        let homes = placement.shards();
+        let mut moving = Moving { held, shards: 0, waiting: false };
+        let mut left: Vec<u8> = (0..code.n()).filter(|index| !moving.is_home(*index, homes)).collect();
+        let mut simple = true;
+        while let Some(index) = moving.take_next(&mut left, homes) {
+            simple = self
+                .bring_home(ShardId { chunk, index }, homes[usize::from(index)], &entry, &mut moving)
+                .await;
+            if !simple {
                 break;
-            }
-            for slot in away {
-                if let Err(fault) = self.delete_shards(slot, vec![ShardId { chunk, index }]).await {
-                    tracing::debug!(%chunk, index, ?fault, "a copy could not be taken away yet");
-                    waiting = true;
-                }
             }
         }
         drop(alone);
@@ -236,11 +242,44 @@ impl Client {
             self.note(chunk, todo, &mended).await?;
             return Ok(Step::Mended { whole: mended.left.is_none() && !mended.lost });
         }
-        Ok(match (waiting, shards) {
+        let shards = moving.shards;
+        Ok(match (moving.waiting, shards) {
             (true, _) => Step::Waiting,
             (false, 0) => Step::Home,
-            (false, _) => Step::Moved { shards, bytes },
+            (false, _) => Step::Moved { shards, bytes: shards * entry.shape.shard_bytes() as u64 },
         })
+    }
+
+    /// Brings one shard home and takes other copies away; `false`: that is a matter of repair.
+    async fn bring_home(&self, shard: ShardId, home: Slot, entry: &ChunkEntry, moving: &mut Moving) -> bool {
+        let away: Vec<Slot> =
+            moving.held.iter().filter(|(i, s)| *i == shard.index && *s != home).map(|(_, s)| *s).collect();
+        if moving.held.contains(&(shard.index, home)) {
+            // Another copy may be the better one.
+            if self.verify_shard(home, shard).await.is_err() {
+                return false;
+            }
+        } else if !self.is_present(home) {
+            moving.waiting = true;
+            return true;
+        } else {
+            let Some(from) = away.first() else { return false };
+            if !self.copy(*from, home, shard, entry).await {
+                return false;
+            }
+            moving.shards += 1;
+            moving.held.push((shard.index, home));
+        }
+        for slot in away {
+            match self.delete_shards(slot, vec![shard]).await {
+                Ok(()) => moving.held.retain(|held| *held != (shard.index, slot)),
+                Err(fault) => {
+                    tracing::debug!(%shard, ?fault, "a copy could not be taken away yet");
+                    moving.waiting = true;
+                }
+            }
+        }
+        true
     }
 
     /// Copies a shard; `true`: it is durable in its new place.

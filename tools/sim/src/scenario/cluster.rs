@@ -15,8 +15,9 @@ mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pangea_client::{Client, Runtime};
+use pangea_client::{Client, ClientError, Runtime};
 use pangea_core::chunk::Code;
+use pangea_core::layout::Role;
 use pangea_meta::Meta;
 use pangea_store::port::ShardStore;
 
@@ -107,7 +108,8 @@ impl World {
         let code = Code::new(drives as u8 - m, m).expect("a code");
         let capacity = dice.between(24, 64) << 20;
         let extent_bytes = dice.pick(&[256 << 10, 1 << 20]);
-        let cluster = Cluster::new(sim, net.clone(), code, shape, capacity, extent_bytes);
+        let spares = dice.below(3) as usize;
+        let cluster = Cluster::new(sim, net.clone(), code, shape, spares, capacity, extent_bytes);
         let damaging = code.m() > 0 && dice.chance(700);
         let keys = dice.between(2, 12);
         Self { sim: sim.clone(), net, cluster, ledger, damaging, keys }
@@ -261,18 +263,22 @@ impl World {
         let front = nodes[0].front.clone().expect("the first machine has the front");
         let stores: Vec<_> = nodes.iter().flat_map(|node| node.stores.values().cloned()).collect();
         let (sim, mut dice) = (self.sim.clone(), Dice::new(dice.u64(), "janitor"));
+        let cluster = self.cluster.clone();
         let task = async move {
             loop {
                 sim.sleep(dice.below(2_000_000)).await;
                 let quiet = |_: u64, _: Option<u64>| {};
                 // Under faults every pass may fail; the next one goes on where it stopped.
-                match dice.below(7) {
+                match dice.below(10) {
                     0 => drop(front.client.collect_garbage(&quiet).await),
                     1 => drop(front.client.collect_orphans(&quiet).await),
                     2 => drop(front.client.complete_todos(&quiet).await),
                     3 => drop(front.client.scrub_pass(&quiet).await),
                     4 => drop(front.meta.snapshot().await),
                     5 => drop(front.client.repack(&quiet).await),
+                    6 => reshape(&sim, &cluster, &front.client, &mut dice).await,
+                    7 => drop(front.client.rebalance_pass(&quiet).await),
+                    8 => drop(empty_drained(&front.client).await),
                     _ => drop(stores[dice.index(stores.len())].compact(1 << 20).await),
                 }
             }
@@ -445,6 +451,25 @@ impl std::fmt::Display for BootError {
             Self::Client(error) => write!(f, "client: {error}"),
         }
     }
+}
+
+/// An operator changes the layout; who was quicker, or a fault, may refuse it.
+async fn reshape(sim: &Sim, cluster: &Cluster, client: &Client, dice: &mut Dice) {
+    let layout = client.layout();
+    let Some(change) = cluster.draw_change(&layout, dice) else { return };
+    let Ok(next) = layout.changed(&[change], &[]) else { return };
+    if client.install_layout(&next).await.is_ok() {
+        sim.fault(Fault::Reshaped);
+    }
+}
+
+/// Takes drained drives out that hold nothing any more.
+pub(super) async fn empty_drained(client: &Client) -> Result<(), ClientError> {
+    let layout = client.layout();
+    for drive in layout.drives.iter().filter(|drive| drive.role == Role::Draining) {
+        client.empty_drive(drive.slot, &|_: u64, _: Option<u64>| {}).await?;
+    }
+    Ok(())
 }
 
 fn draw_weather(dice: &mut Dice) -> Weather {

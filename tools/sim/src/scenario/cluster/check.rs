@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use pangea_client::{Client, ClientError};
 use pangea_core::id::{BlobId, ShardId};
+use pangea_core::layout::Role;
 use pangea_core::meta::VersionSelector;
 use pangea_meta::Meta;
 use pangea_store::port::{LIST_MAX, ShardStore};
 
 use super::worker::{BUCKET, ReadError, list_all, read_and_compare};
-use super::{World, lock, unexplained};
+use super::{World, empty_drained, lock, unexplained};
 use crate::linear::ABSENT;
 use crate::node::Node;
 use crate::report::Violation;
@@ -74,16 +75,22 @@ impl World {
             // Full drives take rebuilt shards again only when what nobody needs is gone.
             self.collect(nodes).await?;
             client.complete_todos(&quiet).await.map_err(|e| unexplained("completing", &e))?;
+            let moved = client.rebalance_pass(&quiet).await.map_err(|e| unexplained("rebalancing", &e))?;
+            empty_drained(client).await.map_err(|e| unexplained("emptying drives", &e))?;
+            self.sim.tell(|| format!("rebalance: {moved:?}"));
             let scrub = client.scrub_pass(&quiet).await.map_err(|e| unexplained("scrubbing", &e))?;
             let todos = front.meta.todos(None, 10).await.map_err(|e| unexplained("reading todos", &e))?;
             let wrong = scrub.bad_shards + scrub.missing_shards + scrub.waiting_stripes + scrub.lost_stripes;
             self.sim.tell(|| format!("scrub: {scrub:?}, {} todos", todos.len()));
-            if wrong == 0 && todos.is_empty() && scrub.unreadable_blobs.is_empty() {
+            let layout = client.layout();
+            let settled = client.older_layouts().is_empty()
+                && layout.drives.iter().all(|drive| drive.role != Role::Draining);
+            if wrong == 0 && todos.is_empty() && scrub.unreadable_blobs.is_empty() && settled {
                 // Older, possibly damaged, copies of the log are no longer needed behind a snapshot.
                 front.meta.snapshot().await.map_err(|e| unexplained("a snapshot", &e))?;
                 return Ok(());
             }
-            last = format!("{scrub:?}, todos {todos:?}");
+            last = format!("{scrub:?}, todos {todos:?}, {moved:?}, settled {settled}");
         }
         Err(Violation::NotHealed { what: last })
     }
