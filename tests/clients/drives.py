@@ -23,8 +23,9 @@ MOVE_SECONDS = 120
 class Load:
     """Clients that write, overwrite, delete and read without a pause; what was acknowledged is remembered."""
 
-    def __init__(self, server, seed, overwrites=True, bucket="drives"):
+    def __init__(self, server, seed, overwrites=True, pause=0.05, bucket="drives"):
         self.server, self.bucket, self.seed, self.overwrites = server, bucket, seed, overwrites
+        self.pause = pause
         self.bodies, self.lock = {}, threading.Lock()
         self.failures, self.refused, self.done = [], 0, threading.Event()
         self.threads = []
@@ -55,7 +56,7 @@ class Load:
         rng = random.Random(self.seed * 10 + number)
         s3 = self.server.client(retry=False)
         # Not as fast as it goes: what is overwritten keeps its space for a minute.
-        while not self.done.wait(0.05):
+        while not self.done.wait(self.pause):
             key = f"load/{number}/{rng.randrange(40 if self.overwrites else 1 << 60)}"
             body = random_bytes(rng, rng.choice(SIZES))
             try:
@@ -344,17 +345,17 @@ def a_drive_that_fails_at_the_device_is_given_up_and_made_whole_elsewhere(args):
     if why:
         return why
     with workspace() as work, contextlib.ExitStack() as stack:
-        mounts = [stack.enter_context(loop_drive(work, f"loop{n}", 400)) for n in range(6)]
+        mounts = [stack.enter_context(loop_drive(work, f"loop{n}", 2000)) for n in range(6)]
         server = Server([mount for mount, _ in mounts], work, ["--erasure", "3+2"])
         try:
             server.start()
             unlimited(server)
-            load = Load(server, args.seed)
+            load = Load(server, args.seed, pause=0.3)
             load.fill()
             broken, image = mounts[2]
             with load:
                 # The medium ends in the middle of the device: reads and writes beyond fail with EIO.
-                os.truncate(image, 8 * MIB)
+                os.truncate(image, 40 * MIB)
                 subprocess.run(["losetup", "-c", device_of(broken)], check=False)
                 drop_caches()
                 took = wait_for(server, broken, ["failed", "read-only", "missing", "draining", "gone"], DETECT_SECONDS, "EIO")

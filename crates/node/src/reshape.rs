@@ -7,7 +7,9 @@
 //! wish ─▶ plan (what moves, what it survives) ─▶ [format, mount] ─▶ layout ─▶ follow: rebalance ─▶ emptied ─▶ let go
 //! ```
 
+mod newcomer;
 mod plan;
+mod seats;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,23 +18,21 @@ use std::time::Duration;
 
 use pangea_client::worker::Emptied;
 use pangea_client::{Client, ClientError};
-use pangea_core::id::{ClusterId, DriveId, NodeId};
-use pangea_core::layout::{Change, Domain, Layout, NewDrive, Role, Slot};
-use pangea_core::seam::{Clock as _, Disk, random};
-use pangea_meta::{Meta as _, MetaError, SeatedMeta};
-use pangea_store::drive::{LOCK_FILE, NEIGHBOUR_FILES};
+use pangea_core::id::{ClusterId, NodeId};
+use pangea_core::layout::{Change, Layout, Role, Slot};
+use pangea_core::seam::{Clock as _, Disk};
+use pangea_meta::{Meta as _, SeatedMeta};
 use pangea_store::format::superblock::Identity;
 use tokio::sync::Mutex;
 
-use crate::assemble::{ADDED_DRIVES_SETTING, meta_options, mounted, open_store, view_path};
+use crate::assemble::{ADDED_DRIVES_SETTING, mounted, open_store};
 use crate::clock::SystemClock;
 use crate::control::{ControlError, LayoutPlan, LayoutWish, WishedChange};
-use crate::drives::{Action, Directory, Found, META_DIRECTORY, absolute, has_meta, is_untouched, look};
-use crate::entropy::SystemEntropy;
-use crate::ground::KEY_COPIES_MIN;
+use crate::drives::{Action, absolute};
 use crate::roster::{Mounted, Roster};
 use crate::vault::Vault;
 use crate::workers::{Done, Worker};
+use newcomer::Newcomer;
 
 /// How soon the rebalancing looks again while something is left to do.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
@@ -59,27 +59,6 @@ pub(crate) struct Reshaper {
     changing: Mutex<()>,
     /// Whether a drive came back: what it lacks is looked for.
     census: AtomicBool,
-}
-
-/// A directory that becomes a drive: its id is drawn when it is looked at.
-struct Newcomer {
-    directory: Directory,
-    action: Option<Identity>,
-    drive: DriveId,
-    /// Whether the directory was made to be looked at.
-    made: bool,
-}
-
-impl Drop for Newcomer {
-    /// Nothing came of it: a directory that was made goes again.
-    fn drop(&mut self) {
-        if self.made {
-            self.directory.disk = None;
-            // An empty directory that stays behind does no harm.
-            let _ = std::fs::remove_file(self.directory.path.join(LOCK_FILE));
-            let _ = std::fs::remove_dir(&self.directory.path);
-        }
-    }
 }
 
 impl Reshaper {
@@ -156,71 +135,6 @@ impl Reshaper {
             });
         }
         Ok((changes, newcomers))
-    }
-
-    /// Looks at a directory that shall become a drive; nothing is written yet.
-    fn newcomer(
-        &self,
-        layout: &Layout,
-        dir: &str,
-        newcomers: &mut Vec<Newcomer>,
-    ) -> Result<NewDrive, ControlError> {
-        let path = PathBuf::from(dir);
-        if !path.is_absolute() {
-            return Err(refused(format!("`{dir}`: name the directory by its absolute path")));
-        }
-        let named = |known: &Newcomer| absolute(&known.directory.path) == absolute(&path);
-        let here = self.parts.roster.mounted().iter().any(|drive| absolute(&drive.path) == absolute(&path));
-        if here || newcomers.iter().any(named) {
-            return Err(refused(format!("{dir} is a drive of this server already")));
-        }
-        let mut found = look(std::slice::from_ref(&path)).map_err(refused)?;
-        let mut directory = found.remove(0);
-        let made = directory.found == Found::NoDirectory;
-        directory.ensure().map_err(refused)?;
-        let mut newcomer = Newcomer { directory, action: None, drive: DriveId::default(), made };
-        let (action, drive) = self.what_to_do(layout, &newcomer.directory)?;
-        (newcomer.action, newcomer.drive) = (action, drive);
-        let new = NewDrive {
-            drive,
-            node: self.parts.node,
-            weight: newcomer.directory.weight(),
-            domain: Domain { host: self.parts.node.to_string(), ..Domain::default() },
-            path: absolute(&path).display().to_string(),
-        };
-        newcomers.push(newcomer);
-        Ok(new)
-    }
-
-    /// Whether a directory is initialised, or opened as a drive that an earlier, unfinished change made of it.
-    fn what_to_do(
-        &self,
-        layout: &Layout,
-        directory: &Directory,
-    ) -> Result<(Option<Identity>, DriveId), ControlError> {
-        let path = directory.path.display();
-        match &directory.found {
-            Found::Empty | Found::Leftover => Ok((None, DriveId(random(&SystemEntropy)))),
-            Found::Formatted(identity) if identity.cluster != self.parts.cluster => {
-                Err(refused(format!("{path} is a drive of another cluster; empty it first if that is gone")))
-            }
-            Found::Formatted(identity) => match layout.drives.iter().find(|d| d.drive == identity.drive) {
-                None if is_untouched(directory) => Ok((Some(*identity), identity.drive)),
-                Some(known) if known.role == Role::Gone => Err(refused(format!(
-                    "{path} was a drive of this cluster and left it; empty the directory to use it again"
-                ))),
-                Some(known) => Err(refused(format!(
-                    "{path} holds the drive of slot {}: it is taken back by itself when it is well",
-                    known.slot.0
-                ))),
-                None => Err(refused(format!("{path} holds shards of a drive that the layout does not know"))),
-            },
-            Found::Damaged(_) => {
-                Err(refused(format!("{path} holds a drive without a readable superblock; empty it first")))
-            }
-            Found::NoDirectory => Err(refused(format!("{path} does not exist"))),
-            Found::Unusable(error) => Err(refused(format!("{path}: {error}"))),
-        }
     }
 
     /// Formats and mounts what is new, then installs the layout.
@@ -340,36 +254,6 @@ impl Reshaper {
         Ok(lines)
     }
 
-    /// Takes the keys from a drive that leaves, and gives them to others first.
-    async fn forget_keys(&self, leaving: &Mounted) -> Option<String> {
-        let layout = self.parts.client.layout();
-        let wanted = KEY_COPIES_MIN.max(usize::from(layout.code.m()) + 1);
-        let mut keepers = self.parts.vault.keepers();
-        keepers.retain(|path| *path != leaving.path);
-        for drive in self.workers_of(&layout) {
-            if keepers.len() < wanted && !keepers.contains(&drive.path) && drive.slot != leaving.slot {
-                keepers.push(drive.path.clone());
-            }
-        }
-        if let Err(error) = self.parts.vault.keep_on(keepers).await {
-            return Some(format!("the key stays on {}: {error}", leaving.path.display()));
-        }
-        for name in NEIGHBOUR_FILES {
-            // Most of them were never there.
-            let _ = std::fs::remove_file(leaving.path.join(name));
-        }
-        None
-    }
-
-    /// Drives that take data and work, by slot.
-    fn workers_of(&self, layout: &Layout) -> Vec<Arc<Mounted>> {
-        let active = |drive: &Arc<Mounted>| {
-            layout.drive(Slot(drive.slot)).is_some_and(|known| known.role == Role::Active)
-        };
-        let works = |drive: &Arc<Mounted>| drive.takes_part.load(Ordering::Relaxed);
-        self.parts.roster.mounted().into_iter().filter(|drive| active(drive) && works(drive)).collect()
-    }
-
     /// Unmounts a drive: whoever uses it still ends with an error.
     pub(crate) async fn unmount(&self, drive: &Arc<Mounted>, why: &str) {
         self.parts.roster.take_out(drive.drive, why.to_owned());
@@ -380,79 +264,6 @@ impl Reshaper {
                 tracing::warn!(drive = %drive.path.display(), %error, "the drive was not closed cleanly");
             }
         });
-    }
-
-    /// Keeps the metadata log on m+1 drives that work and stay. Says what changed.
-    async fn seat_log(&self) -> Result<Option<String>, String> {
-        let layout = self.parts.client.layout();
-        let wanted = 1 + usize::from(layout.code.m());
-        let all = self.parts.roster.mounted();
-        let holds: Vec<Arc<Mounted>> = all.iter().filter(|drive| has_meta(&drive.path)).cloned().collect();
-        let status = self.parts.meta.status().await.map_err(|error| error.to_string())?;
-        let out = status.log_drives.iter().filter(|drive| !drive.ok).count();
-        let working = self.workers_of(&layout);
-        let is_in = |list: &[Arc<Mounted>], drive: &Arc<Mounted>| list.iter().any(|d| d.slot == drive.slot);
-        let mut chosen: Vec<Arc<Mounted>> =
-            holds.iter().filter(|drive| is_in(&working, drive)).cloned().collect();
-        let stays = chosen.len() == holds.len() && out == 0;
-        if stays && chosen.len() >= wanted {
-            return Ok(None);
-        }
-        for drive in &working {
-            if chosen.len() < wanted && !is_in(&chosen, drive) {
-                chosen.push(drive.clone());
-            }
-        }
-        let same = chosen.len() == holds.len() && holds.iter().all(|drive| is_in(&chosen, drive));
-        if chosen.is_empty() || (same && out == 0) {
-            return Ok(None);
-        }
-        // What was failing may fail again at once: only another set of drives is worth a change.
-        if same {
-            return Ok(None);
-        }
-        self.reseat(holds, chosen).await
-    }
-
-    async fn reseat(
-        &self,
-        holds: Vec<Arc<Mounted>>,
-        chosen: Vec<Arc<Mounted>>,
-    ) -> Result<Option<String>, String> {
-        let meta = self.parts.meta.clone();
-        // A short log makes the change quick; without a snapshot it is only slower.
-        let _ = meta.snapshot().await;
-        let generation = meta.status().await.map_err(|error| error.to_string())?.generation;
-        let ring = self.parts.vault.ring().await;
-        let (old, new) = (holds.clone(), chosen.clone());
-        let moved = tokio::task::spawn_blocking(move || {
-            let view = old.iter().map(|drive| view_path(&drive.path)).find(|path| path.exists());
-            let options = |moved: bool| {
-                let drives = if moved { &new } else { &old };
-                let drives: Vec<(PathBuf, Arc<dyn Disk>)> = drives
-                    .iter()
-                    .map(|drive| (drive.path.clone(), drive.disk.clone() as Arc<dyn Disk>))
-                    .collect();
-                let why = |error: crate::StartError| MetaError::Unavailable { why: error.to_string() };
-                meta_options(&drives, &ring, generation).map_err(why)
-            };
-            meta.reseat(options, view.as_deref())
-        });
-        let moved = moved.await.map_err(|error| error.to_string())?;
-        moved.map_err(|error| format!("the metadata log could not be moved: {error}"))?;
-        let generation = self.parts.meta.status().await.map_err(|error| error.to_string())?.generation;
-        let epoch = self.parts.client.layout().epoch;
-        for drive in self.parts.roster.mounted() {
-            if let Err(error) = drive.store.set_generation(generation, epoch).await {
-                tracing::warn!(drive = %drive.path.display(), %error, "the superblock was not updated");
-            }
-        }
-        for drive in holds.iter().filter(|drive| chosen.iter().all(|other| other.slot != drive.slot)) {
-            // It is of the past; what cannot be removed is refused by its generation.
-            let _ = std::fs::remove_dir_all(drive.path.join(META_DIRECTORY));
-        }
-        let names: Vec<String> = chosen.iter().map(|drive| drive.path.display().to_string()).collect();
-        Ok(Some(format!("the metadata log lies on {} now", names.join(", "))))
     }
 
     /// The repair policy gives drives up: their data is made whole elsewhere.

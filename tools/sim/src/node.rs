@@ -149,6 +149,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The machines with their drives, then the spare ones of the first.
+fn build(sim: &Sim, drives_of: &[usize], spares: usize, capacity: u64) -> (Vec<Machine>, Vec<Drive>) {
+    let mut machines: Vec<Machine> = Vec::new();
+    let mut drives = Vec::new();
+    for (number, count) in drives_of.iter().enumerate() {
+        let power = Arc::new(Power::default());
+        let first = drives.len();
+        for _ in 0..*count {
+            let number = drives.len() as u32;
+            drives.push(Drive {
+                shards: SimDisk::new(sim, 2 * number, capacity, power.clone()),
+                meta: SimDisk::new(sim, 2 * number + 1, META_CAPACITY, power.clone()),
+            });
+        }
+        machines.push(Machine {
+            node: NodeId([number as u8 + 1; 32]),
+            power,
+            places: (first..drives.len()).collect(),
+        });
+    }
+    let all = drives.len();
+    for number in all..all + spares {
+        let (number, power) = (number as u32, machines[0].power.clone());
+        drives.push(Drive {
+            shards: SimDisk::new(sim, 2 * number, capacity, power.clone()),
+            meta: SimDisk::new(sim, 2 * number + 1, META_CAPACITY, power),
+        });
+    }
+    machines[0].places.extend(all..all + spares);
+    (machines, drives)
+}
+
 impl Cluster {
     /// Machines with so many drives each, all empty, and spare ones at the first machine, which has the client and the
     /// metadata.
@@ -162,33 +194,8 @@ impl Cluster {
         extent_bytes: u64,
     ) -> Self {
         let mut dice = sim.dice("cluster");
-        let mut machines: Vec<Machine> = Vec::new();
-        let mut drives = Vec::new();
-        for (number, count) in drives_of.iter().enumerate() {
-            let power = Arc::new(Power::default());
-            let first = drives.len();
-            for _ in 0..*count {
-                let number = drives.len() as u32;
-                drives.push(Drive {
-                    shards: SimDisk::new(sim, 2 * number, capacity, power.clone()),
-                    meta: SimDisk::new(sim, 2 * number + 1, META_CAPACITY, power.clone()),
-                });
-            }
-            machines.push(Machine {
-                node: NodeId([number as u8 + 1; 32]),
-                power,
-                places: (first..drives.len()).collect(),
-            });
-        }
-        let first = drives.len();
-        for number in first..first + spares {
-            let (number, power) = (number as u32, machines[0].power.clone());
-            drives.push(Drive {
-                shards: SimDisk::new(sim, 2 * number, capacity, power.clone()),
-                meta: SimDisk::new(sim, 2 * number + 1, META_CAPACITY, power),
-            });
-        }
-        machines[0].places.extend(first..first + spares);
+        let first = drives_of.iter().sum();
+        let (machines, drives) = build(sim, drives_of, spares, capacity);
         let store_options = StoreOptions {
             extent_bytes_min: extent_bytes,
             extent_bytes_max: 4 * extent_bytes,

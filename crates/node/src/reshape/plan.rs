@@ -1,12 +1,14 @@
 //! Plans: what a change of the layout moves, how long that takes, what the result survives, and what speaks against it.
 
-use pangea_core::layout::{Layout, LayoutDrive, Moves, Role, Slot};
 use std::collections::BTreeMap;
 
-use super::{Newcomer, Reshaper};
+use pangea_core::layout::{Layout, LayoutDrive, Moves, Role, Slot};
+use pangea_core::seam::Disk as _;
+
+use super::Reshaper;
+use super::newcomer::Newcomer;
 use crate::control::{LayoutPlan, PlannedDrive, Survived};
 use crate::pace::Limits;
-use pangea_core::seam::Disk as _;
 
 /// A drive is not filled above this by a move, in parts of a hundred of what it can take.
 const FILL_PERCENT_MAX: u64 = 95;

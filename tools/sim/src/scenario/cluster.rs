@@ -269,16 +269,16 @@ impl World {
                 sim.sleep(dice.below(2_000_000)).await;
                 let quiet = |_: u64, _: Option<u64>| {};
                 // Under faults every pass may fail; the next one goes on where it stopped.
-                match dice.below(10) {
+                match dice.below(12) {
                     0 => drop(front.client.collect_garbage(&quiet).await),
                     1 => drop(front.client.collect_orphans(&quiet).await),
                     2 => drop(front.client.complete_todos(&quiet).await),
                     3 => drop(front.client.scrub_pass(&quiet).await),
                     4 => drop(front.meta.snapshot().await),
                     5 => drop(front.client.repack(&quiet).await),
-                    6 => reshape(&sim, &cluster, &front.client, &mut dice).await,
-                    7 => drop(front.client.rebalance_pass(&quiet).await),
-                    8 => drop(empty_drained(&front.client).await),
+                    6..9 => reshape(&sim, &cluster, &front.client, &mut dice).await,
+                    9 => drop(front.client.rebalance_pass(&quiet).await),
+                    10 => drop(empty_drained(&front.client).await),
                     _ => drop(stores[dice.index(stores.len())].compact(1 << 20).await),
                 }
             }
