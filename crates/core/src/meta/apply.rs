@@ -111,6 +111,7 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         Command::CreateBucket { bucket, key } => bucket::create(t, bucket, key),
         Command::DeleteBucket { name } => bucket::delete(t, name),
         Command::SetVersioning { name, versioning } => bucket::set_versioning(t, name, *versioning),
+        Command::SetCode { name, code } => bucket::set_code(t, name, *code),
         Command::SetDocument { name, document, value } => {
             bucket::set_document(t, name, document, value.as_deref())
         }
@@ -126,6 +127,10 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         Command::SetAttribute { bucket, key, version, name, value } => {
             let place = object::Place { bucket: *bucket, key, now };
             object::set_attribute(t, &place, *version, name, value.as_deref())
+        }
+        Command::ReplaceContent { bucket, key, version, seen, blob } => {
+            let place = object::Place { bucket: *bucket, key, now };
+            object::replace_content(t, &place, *version, seen, blob)
         }
         Command::CreateUpload { upload, row } => upload::create(t, *upload, row),
         Command::PutPart { bucket, key, upload, number, part, blob } => {

@@ -146,6 +146,13 @@ pub enum Command {
         /// Its bytes, or nothing to remove it.
         value: Option<Vec<u8>>,
     },
+    /// Sets the code of a bucket's new data.
+    SetCode {
+        /// The bucket's name.
+        name: String,
+        /// The code; `None`: the cluster's.
+        code: Option<Code>,
+    },
     /// Adds or replaces (rewraps) a bucket key; the newest generation seals new data.
     PutBucketKey {
         /// The bucket.
@@ -207,6 +214,20 @@ pub enum Command {
         name: String,
         /// Its value, or nothing to remove it.
         value: Option<String>,
+    },
+    /// Lets a version's content lie in another blob: the same bytes, written anew (under another code). Refused with
+    /// [`Refusal::NoSuchKey`] if the version is gone or its content is not `seen` any more.
+    ReplaceContent {
+        /// The bucket.
+        bucket: BucketId,
+        /// The object key.
+        key: Vec<u8>,
+        /// The version's id.
+        version: VersionId,
+        /// The slice that was read; it must be of a blob in chunks, a composite, or inline.
+        seen: Extent,
+        /// The blob that holds its bytes now, all of them.
+        blob: NewBlob,
     },
     /// Starts a multipart upload.
     CreateUpload {

@@ -52,6 +52,8 @@ tagged!(Command {
     23 => SetAttribute { bucket, key, version, name, value },
     24 => MovePacked { pack, moves },
     25 => ReplaceAccessKey { id, seen, row },
+    26 => SetCode { name, code },
+    27 => ReplaceContent { bucket, key, version, seen, blob },
 });
 
 tagged!(Outcome {

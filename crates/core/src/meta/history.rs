@@ -84,7 +84,8 @@ impl History {
             0..4 => self.create_bucket(),
             4..10 => self.bucket_command(model),
             10..30 => self.put_version(model),
-            30..32 => self.set_attribute(model),
+            30..31 => self.set_attribute(model),
+            31..32 => self.replace_content(model),
             32..37 => self.put_pack(model),
             37..40 => self.move_packed(model),
             40..55 => self.delete_version(model),
@@ -145,7 +146,8 @@ impl History {
 
     fn bucket_command(&mut self, model: &MemoryTables) -> Command {
         let name = self.name();
-        match self.below(8) {
+        match self.below(9) {
+            8 => Command::SetCode { name, code: Code::new(1 + self.below(9) as u8, self.below(4) as u8) },
             0 => Command::DeleteBucket { name },
             1..4 => {
                 let all = [Versioning::Off, Versioning::Enabled, Versioning::Suspended];
@@ -286,6 +288,29 @@ impl History {
         let name = ["content-type", "x-amz-tagging"][self.below(2) as usize].to_owned();
         let value = if self.one_in(3) { None } else { Some(format!("a={}", self.below(9))) };
         Command::SetAttribute { bucket, key, version, name, value }
+    }
+
+    fn replace_content(&mut self, model: &MemoryTables) -> Command {
+        let bucket = self.bucket(model);
+        let Ok(page) = read::versions(model, bucket, &Default::default(), None, 50);
+        let known: Vec<(Vec<u8>, VersionId, Extent)> = page
+            .versions
+            .iter()
+            .filter_map(|(key, row, _)| match row.content {
+                Content::Blob(extent) => Some((key.clone(), row.id, extent)),
+                _ => None,
+            })
+            .collect();
+        let mut blob = self.new_blob(model);
+        let any = (self.key(), VersionId([3; 16]), Extent { blob: blob.id, offset: 0, len: blob.len });
+        let (key, version, mut seen) = self.pick(&known).unwrap_or(any);
+        if !self.one_in(20) {
+            blob.len = seen.len;
+        }
+        if self.one_in(20) {
+            seen.offset += 1;
+        }
+        Command::ReplaceContent { bucket, key, version, seen, blob }
     }
 
     fn delete_version(&mut self, model: &MemoryTables) -> Command {

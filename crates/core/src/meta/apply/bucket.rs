@@ -1,6 +1,7 @@
 //! Buckets: making, removing, versioning, documents and keys.
 
 use super::{Outcome, Refusal, Step, refuse, require};
+use crate::chunk::Code;
 use crate::id::BucketId;
 use crate::meta::reason;
 use crate::meta::row::{BucketKeyRow, BucketRow, UsageRow, Versioning};
@@ -55,6 +56,13 @@ pub(super) fn set_versioning<T: Tables>(t: &mut T, name: &str, versioning: Versi
     let mut bucket = by_name(t, name)?;
     require(versioning != Versioning::Off || bucket.versioning == Versioning::Off, reason::VERSIONING_OFF)?;
     bucket.versioning = versioning;
+    t.put::<Buckets>(&bucket.name, &bucket)?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn set_code<T: Tables>(t: &mut T, name: &str, code: Option<Code>) -> Step<Outcome, T> {
+    let mut bucket = by_name(t, name)?;
+    bucket.code = code;
     t.put::<Buckets>(&bucket.name, &bucket)?;
     Ok(Outcome::Done)
 }

@@ -17,7 +17,7 @@ use crate::ces::item::ITEM_PLAIN_BYTES_MAX;
 use crate::id::{BucketId, VersionId};
 use crate::meta::command::{Condition, Deleted, NewBlob, NewVersion, VersionSelector};
 use crate::meta::reason;
-use crate::meta::row::{BlobBody, BucketRow, Content, ETag, UsageRow, VersionRow, Versioning};
+use crate::meta::row::{BlobBody, BucketRow, Content, ETag, Extent, UsageRow, VersionRow, Versioning};
 use crate::meta::table_key::{KeyEnd, escaped};
 use crate::meta::tables::{Heads, Span, Tables, Typed, Usages, VersionSeqs, Versions};
 use crate::seam::WallMs;
@@ -108,6 +108,28 @@ pub(super) fn put<T: Tables>(
         }
     }
     commit(t, place, &bucket, version)
+}
+
+/// The same bytes in another blob: nothing that a client sees changes.
+pub(super) fn replace_content<T: Tables>(
+    t: &mut T,
+    place: &Place<'_>,
+    version: VersionId,
+    seen: &Extent,
+    new: &NewBlob,
+) -> Step<Outcome, T> {
+    let found = find_version(t, place.bucket, place.key, VersionSelector::Id(version))?;
+    let Some((mut row, is_head)) = found.filter(|(row, _)| row.content == Content::Blob(*seen)) else {
+        return refuse(Refusal::NoSuchKey);
+    };
+    let composite = matches!(new.body, BlobBody::Composite { .. } | BlobBody::CompositeSpilled { .. });
+    require(!composite, reason::BLOB_COMPOSITE)?;
+    require(row.size == new.len, reason::VERSION_SIZE)?;
+    blob::bring(t, new, place.now)?;
+    blob::release(t, seen.blob, place.now)?;
+    row.content = Content::Blob(Extent { blob: new.id, offset: 0, len: new.len });
+    rewrite(t, place, &row, is_head)?;
+    Ok(Outcome::Done)
 }
 
 /// Whether the version's size is its content's.

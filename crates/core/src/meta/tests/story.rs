@@ -223,6 +223,37 @@ fn an_attribute_is_set_where_the_version_stands() {
 }
 
 #[test]
+fn a_version_may_lie_in_another_blob_and_nobody_sees_a_difference() {
+    let mut c = Client::new(Versioning::Enabled);
+    c.put(1);
+    c.put(2);
+    let before = c.show();
+    let read = |c: &Client, id: u8| {
+        let Ok(found) = read::version(&c.tables, BUCKET, KEY, VersionSelector::Id(VersionId([id; 16])));
+        found.expect("it is there").0
+    };
+    let old = read(&c, 1);
+    let Content::Blob(seen) = old.content else { panic!("it lies in a blob") };
+    let replace = |id: u8, seen: Extent, len: u64| Command::ReplaceContent {
+        bucket: BUCKET,
+        key: KEY.to_vec(),
+        version: VersionId([1; 16]),
+        seen,
+        blob: NewBlob { len, ..inline(id) },
+    };
+    let (wrong_size, good) = (replace(50, seen, seen.len + 1), replace(51, seen, seen.len));
+    let stale = replace(52, seen, seen.len);
+    assert_eq!(c.refused(wrong_size), Refusal::Invalid("the version's size is not its content's"));
+    assert_eq!(c.ask(good), Outcome::Done);
+    assert_eq!((c.refs(1), c.refs(51)), (Some(0), Some(1)));
+    assert_eq!(c.refused(stale), Refusal::NoSuchKey, "somebody was quicker");
+    assert_eq!((c.show(), c.refs(52)), (before, None));
+    let new = read(&c, 1);
+    let content = Content::Blob(whole(51));
+    assert_eq!(new, VersionRow { content, ..old });
+}
+
+#[test]
 fn suspended_writes_replace_the_null_version_wherever_it_stands() {
     let mut c = Client::new(Versioning::Off);
     c.put(1);
