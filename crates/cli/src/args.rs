@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Drive(DriveArgs),
     /// Show, plan and change which drives hold the data.
     Layout(LayoutArgs),
+    /// Write a bucket's data anew under another erasure code, in the background.
+    Recode(RecodeArgs),
     /// Show, pause, slow down and wake background work.
     Worker(WorkerArgs),
     /// Rebuild the metadata view of a stopped server and compare it with the drives.
@@ -361,6 +363,20 @@ pub(crate) enum LayoutCommand {
         #[arg(long)]
         epoch: Option<u32>,
     },
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct RecodeArgs {
+    /// The bucket.
+    pub(crate) bucket: String,
+    /// The code; without it, say how far a recoding is.
+    #[arg(value_name = "K+M")]
+    pub(crate) code: Option<String>,
+    /// Wait for its end.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -13,6 +13,7 @@ mod keys;
 mod layout;
 mod operate;
 mod prompt;
+mod recode;
 mod recover;
 mod s3;
 mod serve;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         Command::Scrub(args) => operate::scrub(&args),
         Command::Drive(args) => drive::run(&args),
         Command::Layout(args) => layout::run(&args),
+        Command::Recode(args) => recode::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Key(args) => key::run(&args),

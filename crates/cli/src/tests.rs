@@ -31,6 +31,7 @@ fn the_help_names_every_command_and_every_exit_code() {
           scrub        Read every shard and mend what is wrong
           drive        Add, empty and replace the drives of a running server
           layout       Show, plan and change which drives hold the data
+          recode       Write a bucket's data anew under another erasure code, in the background
           worker       Show, pause, slow down and wake background work
           recover      Rebuild the metadata view of a stopped server and compare it with the drives
           key          Make, list and revoke access keys

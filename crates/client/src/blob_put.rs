@@ -230,7 +230,7 @@ impl Client {
         let Arrived { plain, memory, stripe, bandwidth } = arrived;
         assert!(plain.len() <= sealing.chunk_bytes as usize, "a chunk is cut where it is read");
         let id = ChunkId { blob: sealing.blob, chunk };
-        let (salt, layout_epoch, placement) = self.place_new(sealing.code, id)?;
+        let layout_epoch = self.layout().epoch;
         let aead = inner.options.aead;
         let compress = self.compress_policy(bandwidth);
         let job = move || {
@@ -247,6 +247,8 @@ impl Client {
         let sealed = sealed.ok_or(ClientError::Unavailable { why: "this node is stopping".into() })?;
         drop(memory);
         let shape = sealed.shape;
+        // A short chunk has fewer shards, and is looked for as what it is.
+        let (salt, layout_epoch, placement) = self.place_new(shape.code, id)?;
         let todo = self.put_stripe(sealed, &placement).await?;
         drop(stripe);
         Ok((ChunkEntry { shape, salt, layout_epoch }, todo))

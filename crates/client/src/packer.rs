@@ -240,7 +240,7 @@ impl Client {
         let inner = &self.inner;
         let flight = inner.flight.enter(id);
         let chunk = ChunkId { blob: id, chunk: 0 };
-        let (salt, layout_epoch, placement) = self.place_new(place.code, chunk)?;
+        let layout_epoch = self.layout().epoch;
         let len = payload.len() as u64;
         let chunk_bytes = payload.len() as u32;
         let record = AuditRecord {
@@ -270,6 +270,7 @@ impl Client {
         let sealed = compute(&*inner.parts.runtime, job).await;
         let sealed = sealed.ok_or(ClientError::Unavailable { why: "this node is stopping".into() })?;
         let shape = sealed.shape;
+        let (salt, layout_epoch, placement) = self.place_new(shape.code, chunk)?;
         let todo = self.put_stripe(sealed, &placement).await?;
         let head =
             BlobHead { chunk_bytes, aead: Aead::Packed, code, key: KeyRef::NONE, data_key: WrappedKey::NONE };

@@ -1,5 +1,5 @@
-//! Background work: completing and repairing stripes, scrubbing, following the layout, repacking small objects, collecting
-//! garbage.
+//! Background work: completing and repairing stripes, scrubbing, following the layout, recoding, repacking small
+//! objects, collecting garbage.
 //!
 //! Every pass is a plain future that the node schedules, names, shows, slows down and stops (by dropping it); each reports
 //! to its [`Overseer`]. All of them drive core's repair machine, and nothing else deletes shards.
@@ -9,6 +9,7 @@ mod inventory;
 mod mend;
 mod mending;
 mod rebalance;
+mod recode;
 mod repack;
 mod scrub;
 
@@ -19,6 +20,7 @@ use crate::runtime::Task;
 pub use garbage::GarbageReport;
 pub use mend::MendReport;
 pub use rebalance::{Emptied, RebalanceReport};
+pub use recode::RecodeReport;
 pub use repack::RepackReport;
 pub use scrub::ScrubReport;
 

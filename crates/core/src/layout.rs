@@ -124,10 +124,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The table for codes of so many shards.
+    /// The table for codes of so many shards: their own, or the next wider one, of which they use the first slots (a short
+    /// chunk has fewer shards than its code).
     pub fn table(&self, shards: u8) -> Option<&Table> {
-        let at = self.tables.binary_search_by_key(&shards, |table| table.shards).ok()?;
-        self.tables.get(at)
+        self.tables.get(self.tables.partition_point(|table| table.shards < shards))
     }
 
     /// The drive at a slot.

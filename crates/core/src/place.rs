@@ -96,7 +96,7 @@ pub fn place(layout: &Layout, shards: u8, partition: u32) -> Option<Placement> {
         return None;
     }
     let placed = match layout.table(shards).and_then(|table| table.row(partition)) {
-        Some(row) => row.to_vec(),
+        Some(row) => row.iter().take(usize::from(shards)).copied().collect(),
         None => deal(&drives, shards),
     };
     let stand_ins = drives.iter().map(|(_, d)| d.slot).filter(|slot| !placed.contains(slot)).collect();

@@ -15,6 +15,7 @@
 //! | `GET /control/v1/scrub/N` | only a configured one | [`PassReport`](crate::control::PassReport) |
 //! | `POST /control/v1/scrub` | yes | [`Pass`](crate::control::Pass) |
 //! | `POST /control/v1/layout` | yes | [`LayoutPlan`](crate::control::LayoutPlan) |
+//! | `POST /control/v1/recode` | yes | [`Recoding`](crate::control::Recoding) |
 //! | `POST /control/v1/worker` | yes | [`WorkerStatus`](crate::control::WorkerStatus) |
 //! | `POST /control/v1/keys/rotate` | yes | [`Rotated`](crate::control::Rotated) |
 //! | `POST /control/v1/keys/backup` | yes | [`KeyBackup`](crate::control::KeyBackup) |
@@ -49,7 +50,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::{Control, ControlError, LayoutWish, NewAccessKey, Rotation, WorkerWish};
+use crate::control::{Control, ControlError, LayoutWish, NewAccessKey, RecodeWish, Rotation, WorkerWish};
 use crate::entropy::SystemEntropy;
 
 use patience::Patience;
@@ -206,6 +207,10 @@ async fn control(
         (&Method::POST, "/control/v1/layout") => {
             let wish: LayoutWish = read(request).await?;
             done(control.change_layout(wish).await)
+        }
+        (&Method::POST, "/control/v1/recode") => {
+            let wish: RecodeWish = read(request).await?;
+            done(control.recode(wish).await)
         }
         (&Method::POST, "/control/v1/worker") => {
             let wish: WorkerWish = read(request).await?;

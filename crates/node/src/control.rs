@@ -32,6 +32,8 @@ pub trait Control: Send + Sync {
     fn revoke_access_key(&self, id: String) -> Reply<'_, ()>;
     /// What a change of the layout would do; does it if the wish says so.
     fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan>;
+    /// Gives a bucket another code and writes what it holds anew; without a code, tells how far that is.
+    fn recode(&self, wish: RecodeWish) -> Reply<'_, Recoding>;
     /// Pauses, slows down or wakes a background worker.
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus>;
 }
@@ -141,6 +143,30 @@ pub struct PlannedDrive {
     pub bytes_in: u64,
     /// Bytes that it can take; `None`: it is not here.
     pub available_bytes: Option<u64>,
+}
+
+/// What an operator wants a bucket's code to be.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RecodeWish {
+    /// The bucket.
+    pub bucket: String,
+    /// `K+M`; `None`: only asks.
+    pub code: Option<String>,
+    /// Also if it survives less than now.
+    pub force: bool,
+}
+
+/// How far a recoding is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recoding {
+    /// The bucket.
+    pub bucket: String,
+    /// Its code.
+    pub code: String,
+    /// Whether everything in it lies under that code, as far as the last pass could do it.
+    pub done: bool,
+    /// Drives that may be lost at once with data of that code still readable.
+    pub survives_drives: u16,
 }
 
 /// What an operator wants of a background worker.

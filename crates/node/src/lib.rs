@@ -8,6 +8,7 @@
 //! | `drives` | which directory is which drive, and what to do with the one that is not what it should be |
 //! | `ground` `assemble` | directories and keys; then metadata, layout, stores, transport, data path |
 //! | `node` `status` `workers` `pace` | the running node: control, what is shown, background work and how fast it goes |
+//! | `recoder` | buckets whose data is written anew under another code |
 //! | `roster` `checkup` `reshape` | the drives that are mounted; whether they are well; how they come, move and leave |
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
@@ -33,6 +34,7 @@ pub mod keyfile;
 mod node;
 mod pace;
 mod pool;
+mod recoder;
 pub mod recover;
 pub mod remote;
 mod reshape;

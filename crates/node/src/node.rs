@@ -17,12 +17,13 @@ use crate::clock::SystemClock;
 use crate::config::Options;
 use crate::control::{
     AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::credentials::AccessKeys;
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::pace::Limits;
+use crate::recoder::Recoder;
 use crate::reshape::{Parts as ReshaperParts, Reshaper};
 use crate::roster::Roster;
 use crate::status::SurvivalCache;
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     transport: Arc<Loopback>,
     scrub: Arc<Worker>,
     rebalance: Arc<Worker>,
+    recoder: Arc<Recoder>,
+    recoding: Arc<Worker>,
     scrub_asked: Arc<AtomicBool>,
 }
 
@@ -77,6 +80,8 @@ impl Node {
         let scrub_asked = Arc::new(AtomicBool::new(false));
         let scrub = Worker::new("scrub", "reads every shard and mends what is wrong", clock.clone());
         let rebalance = Worker::new("rebalance", "brings data to where the layout wants it", clock.clone());
+        let recoding = Worker::new("recode", "writes buckets anew under another code", clock.clone());
+        let recoder = Recoder::new(client.clone());
         let vault = Arc::new(vault);
         let reshaper = Reshaper::new(ReshaperParts {
             client: client.clone(),
@@ -106,6 +111,8 @@ impl Node {
             transport,
             scrub,
             rebalance,
+            recoder,
+            recoding,
             scrub_asked,
         };
         node.start_workers();
@@ -145,6 +152,7 @@ impl Node {
             (completion, COMPLETE_AFTER, jobs::completion(client())),
             (health, HEALTH_AFTER, jobs::health(checkup)),
             (self.rebalance.clone(), COMPLETE_AFTER, jobs::rebalance(self.reshaper.clone())),
+            (self.recoding.clone(), UPKEEP_AFTER, jobs::recode(self.recoder.clone())),
             (self.scrub.clone(), scrub_after, scrub),
             (garbage, UPKEEP_AFTER, jobs::garbage(client())),
             (repack, UPKEEP_AFTER, jobs::repack(client())),
@@ -268,6 +276,10 @@ impl Control for Node {
 
     fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan> {
         Box::pin(self.reshaper.change(wish, &self.rebalance))
+    }
+
+    fn recode(&self, wish: RecodeWish) -> Reply<'_, Recoding> {
+        Box::pin(self.recoder.ask(wish, &self.recoding))
     }
 
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {

@@ -20,7 +20,7 @@ use crate::admin::TOKEN_FILE_NAME;
 use crate::config::Secret;
 use crate::control::{
     AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::keyfile::read_bounded;
 
@@ -177,6 +177,10 @@ impl Control for Remote {
 
     fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan> {
         Box::pin(async move { self.post("/control/v1/layout", &wish).await })
+    }
+
+    fn recode(&self, wish: RecodeWish) -> Reply<'_, Recoding> {
+        Box::pin(async move { self.post("/control/v1/recode", &wish).await })
     }
 
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {

@@ -12,8 +12,8 @@ mod plan;
 mod seats;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use pangea_client::worker::Emptied;
@@ -59,12 +59,15 @@ pub(crate) struct Reshaper {
     changing: Mutex<()>,
     /// Whether a drive came back: what it lacks is looked for.
     census: AtomicBool,
+    /// The slots that the metadata log was last moved to.
+    seated: StdMutex<Vec<u16>>,
 }
 
 impl Reshaper {
     /// Nothing changes yet.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, changing: Mutex::default(), census: AtomicBool::new(false) })
+        let (changing, seated) = (Mutex::default(), StdMutex::default());
+        Arc::new(Self { parts, changing, census: AtomicBool::new(false), seated })
     }
 
     /// Whether a census is to go through before everything counts as whole.

@@ -54,7 +54,8 @@ pub enum Emptied {
     Removed,
     /// So many shards at least are still on it: of deleted objects that wait for their grace, or of writes under way.
     Holding(u64),
-    /// It does not answer, but nothing lies only there: every stripe is whole without it. It left the layout.
+    /// It does not answer or takes no writes, but nothing lies only there: every stripe is whole without it. It left the
+    /// layout.
     RemovedUnseen,
 }
 
@@ -273,6 +274,8 @@ impl Client {
         for slot in away {
             match self.delete_shards(slot, vec![shard]).await {
                 Ok(()) => moving.held.retain(|held| *held != (shard.index, slot)),
+                // What stays behind on a drive that leaves is nobody's.
+                Err(_) if self.is_leaving(slot) => {}
                 Err(fault) => {
                     tracing::debug!(%shard, ?fault, "a copy could not be taken away yet");
                     moving.waiting = true;
@@ -280,6 +283,10 @@ impl Client {
             }
         }
         true
+    }
+
+    fn is_leaving(&self, slot: Slot) -> bool {
+        self.layout().drive(slot).is_some_and(|drive| drive.role == Role::Draining)
     }
 
     /// Copies a shard; `true`: it is durable in its new place.
@@ -297,11 +304,11 @@ impl Client {
     /// Takes a drive that was drained out of the layout, if nothing is left on it; what nobody owns is deleted. All layouts
     /// before the current one must be retired.
     pub async fn empty_drive(&self, slot: Slot, progress: Progress<'_>) -> Result<Emptied, ClientError> {
-        let draining = self.layout().drive(slot).is_some_and(|drive| drive.role == Role::Draining);
-        if !draining || !self.older_layouts().is_empty() {
+        if !self.is_leaving(slot) || !self.older_layouts().is_empty() {
             return Ok(Emptied::Holding(1));
         }
-        let seen = self.sweep(slot, progress).await?;
+        // A drive that takes no writes keeps what it has; nothing lies only there either way.
+        let seen = self.sweep(slot, progress).await? && self.is_present(slot);
         if seen {
             let left = self.list_shards(slot, None, SHARDS_PER_MESSAGE_MAX as u16).await;
             match left.as_deref() {

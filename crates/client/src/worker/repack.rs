@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use pangea_core::id::BlobId;
+use pangea_core::id::{BlobId, BucketId};
 use pangea_core::meta::{Command, Content, Extent, PackEntry, PackRow, PackedMove, VersionSelector};
 
 use super::Progress;
@@ -111,7 +111,7 @@ impl Client {
         packs: &[BlobId],
         report: &mut RepackReport,
     ) -> Result<(), ClientError> {
-        match self.rewrite(place, packs, report).await {
+        match self.rewrite(place, packs, None, report).await {
             Err(error @ ClientError::Meta(_)) => Err(error),
             Err(error) => {
                 tracing::warn!(packs = packs.len(), %error, "packs could not be rewritten");
@@ -122,11 +122,13 @@ impl Client {
         }
     }
 
-    /// Copies what is alive in these packs into a new one, and moves the versions there.
-    async fn rewrite(
+    /// Copies what is alive in these packs into a new one, and moves the versions there; with `only`, just the items of
+    /// that bucket alone.
+    pub(super) async fn rewrite(
         &self,
         place: &PackPlace,
         packs: &[BlobId],
+        only: Option<BucketId>,
         report: &mut RepackReport,
     ) -> Result<(), ClientError> {
         let (bytes_max, code) = (place.pack_bytes_max(), place.code);
@@ -136,7 +138,7 @@ impl Client {
         let _grant = self.inner.budget.take(wanted).await;
         let (mut payload, mut moves, mut pins) = (BytesMut::new(), vec![], vec![]);
         for pack in packs {
-            let live = match self.live_items(*pack).await {
+            let live = match self.live_items(*pack, only).await {
                 Ok(live) => live,
                 Err(error @ (ClientError::Meta(_) | ClientError::SlowDown)) => return Err(error),
                 Err(error) => {
@@ -171,7 +173,7 @@ impl Client {
     }
 
     /// Reads what is alive in a pack, and opens every item of it.
-    async fn live_items(&self, pack: BlobId) -> Result<Live, ClientError> {
+    async fn live_items(&self, pack: BlobId, only: Option<BucketId>) -> Result<Live, ClientError> {
         let pin = self.inner.flight.enter(pack);
         let empty = |pin| Live { bytes: Bytes::new(), items: vec![], start: 0, _pin: pin };
         let Some(row) = self.meta().blob(pack).await.map_err(ClientError::Meta)? else {
@@ -179,12 +181,23 @@ impl Client {
         };
         let (mut items, mut keys): (Vec<Extent>, Vec<ItemKey>) = (vec![], vec![]);
         let mut after: Option<PackEntry> = None;
+        // Where the last item starts that belongs to somebody else as well.
+        let mut others = None;
         loop {
             let page = self.meta().pack_entries(pack, after, SCAN_ROWS).await.map_err(ClientError::Meta)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (entry, len) in page {
-                if items.last().is_some_and(|item| item.offset == entry.offset) {
+                if only.is_some_and(|only| only != entry.bucket) {
+                    others = Some(entry.offset);
+                    if items.last().is_some_and(|item| item.offset == entry.offset) {
+                        items.pop();
+                        keys.pop();
+                    }
+                    continue;
+                }
+                let known = items.last().is_some_and(|item| item.offset == entry.offset);
+                if known || others == Some(entry.offset) {
                     continue; // another version of the same item
                 }
                 if let Some(key) = self.key_of_entry(&entry).await? {

@@ -161,3 +161,17 @@ fn several_changes_before_the_first_is_done_still_find_everything() {
     }
     check(&rig, &objects);
 }
+
+#[test]
+fn short_chunks_are_looked_for_where_they_were_put() {
+    let rig = Rig::with_code(7, code(3, 2));
+    // Tables for the bucket's code and for one as narrow as a short chunk.
+    let next = rig.client.layout().changed(&[], &[3]).expect("possible");
+    rig.run(rig.client.install_layout(&next)).expect("nobody else changes it");
+    rebalance(&rig);
+    for len in [4_500, 200_000, 3_000_001, 12_582_917] {
+        rig.put(&format!("{len}"), &noise(len, 3)).expect("stored");
+    }
+    let scrub = rig.run(rig.client.scrub_pass(&QUIET)).expect("it runs");
+    assert_eq!((scrub.missing_shards, scrub.written_shards, scrub.bad_shards), (0, 0, 0), "{scrub:?}");
+}

@@ -5,6 +5,7 @@
 mod layouts;
 mod objects;
 mod packs;
+mod recode;
 mod repair;
 mod rig;
 mod uploads;

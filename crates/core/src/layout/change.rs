@@ -241,7 +241,13 @@ mod tests {
         let first = layout(8, 1, 100).changed(&[], &[3, 5]).expect("possible");
         assert_eq!(first.tables.iter().map(|t| t.shards()).collect::<Vec<_>>(), [3, 5, first.code.n()]);
         let next = first.changed(&[Change::Drain(Slot(0))], &[]).expect("possible");
-        assert!(next.table(3).is_some());
+        assert_eq!(next.table(3).map(|table| table.shards()), Some(3));
+        let short = place(&next, 4, 9).expect("drives");
+        assert_eq!(
+            short.shards(),
+            &next.table(5).expect("there").row(9).expect("a row")[..4],
+            "the first of five"
+        );
         assert!(next.tables.iter().all(|table| table.rows().flatten().all(|slot| *slot != Slot(0))));
     }
 

@@ -12,7 +12,7 @@ use super::{Parts, Token, WRITE_TIMEOUT, is_loopback_name, serve};
 use crate::config::Secret;
 use crate::control::{
     AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::entropy::SystemEntropy;
 use crate::remote::Remote;
@@ -49,6 +49,9 @@ impl Control for Puppet {
         refused()
     }
     fn change_layout(&self, _: LayoutWish) -> Reply<'_, LayoutPlan> {
+        refused()
+    }
+    fn recode(&self, _: RecodeWish) -> Reply<'_, Recoding> {
         refused()
     }
     fn set_worker(&self, _: WorkerWish) -> Reply<'_, WorkerStatus> {

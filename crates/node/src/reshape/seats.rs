@@ -1,8 +1,8 @@
 //! Seats of the metadata log and of the keys: on drives that work and stay, moved before one leaves.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use pangea_core::layout::{Layout, Role, Slot};
 use pangea_core::seam::Disk;
@@ -71,11 +71,15 @@ impl Reshaper {
         if chosen.is_empty() || (same && out == 0) {
             return Ok(None);
         }
-        // What was failing may fail again at once: only another set of drives is worth a change.
-        if same {
+        // What was failing may fail again at once, and a drive that takes no writes keeps its old log: only another set of
+        // drives than the last one is worth a change.
+        let slots: Vec<u16> = chosen.iter().map(|drive| drive.slot).collect();
+        if same || *self.seated.lock().unwrap_or_else(PoisonError::into_inner) == slots {
             return Ok(None);
         }
-        self.reseat(holds, chosen).await
+        let moved = self.reseat(holds, chosen).await?;
+        *self.seated.lock().unwrap_or_else(PoisonError::into_inner) = slots;
+        Ok(moved)
     }
 
     async fn reseat(

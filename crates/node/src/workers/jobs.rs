@@ -14,6 +14,7 @@ use pangea_store::port::{ShardStore, StoreError};
 use super::{Done, Job, NEVER, Worker};
 use crate::checkup::Checkup;
 use crate::clock::SystemClock;
+use crate::recoder::Recoder;
 use crate::reshape::Reshaper;
 use crate::roster::Roster;
 use crate::vault::Vault;
@@ -163,6 +164,14 @@ pub(crate) fn rebalance(reshaper: Arc<Reshaper>) -> Job {
     job(move |worker| {
         let reshaper = reshaper.clone();
         async move { reshaper.follow(&worker).await }
+    })
+}
+
+/// Writes buckets anew under another code.
+pub(crate) fn recode(recoder: Arc<Recoder>) -> Job {
+    job(move |worker| {
+        let recoder = recoder.clone();
+        async move { recoder.pass(&worker).await }
     })
 }
 

@@ -1,0 +1,106 @@
+//! The recoder: buckets whose data is to be written anew under another code, and the passes that do it.
+//!
+//! Owns the list of those buckets, a setting, so that a recoding goes on after a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pangea_client::{Client, ClientError};
+use pangea_core::chunk::Code;
+use pangea_core::meta::Command;
+
+use crate::control::{ControlError, RecodeWish, Recoding};
+use crate::workers::{Done, Worker};
+
+/// Buckets that are being recoded: their names, a line each.
+const RECODING_SETTING: &str = "recode/buckets";
+/// How soon a bucket is looked at again that could not all be recoded.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether there is one.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+
+/// See the module.
+pub(crate) struct Recoder {
+    client: Client,
+}
+
+impl Recoder {
+    /// Over a data path.
+    pub(crate) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self { client })
+    }
+
+    /// Sets a bucket's code and queues it, or tells how far it is.
+    pub(crate) async fn ask(&self, wish: RecodeWish, worker: &Worker) -> Result<Recoding, ControlError> {
+        let failed = |error: ClientError| ControlError::Failed { why: error.to_string() };
+        let refused = |why: String| ControlError::Refused { why };
+        let bucket = self.client.bucket(&wish.bucket).await.map_err(|error| refused(error.to_string()))?;
+        let layout = self.client.layout();
+        let mut code = bucket.code.unwrap_or(layout.code);
+        let survived = |code: Code| layout.survival(code, code.m(), |_| true).drives;
+        if let Some(text) = &wish.code {
+            let wanted =
+                Code::parse(text).ok_or_else(|| refused(format!("`{text}` is no code like 10+4")))?;
+            let (before, after) = (survived(code), survived(wanted));
+            if after < before && !wish.force {
+                let why = format!(
+                    "under {wanted} any {after} drives may be lost instead of {before} (--force does it all the same)"
+                );
+                return Err(refused(why));
+            }
+            let command = Command::SetCode { name: bucket.name.clone(), code: Some(wanted) };
+            self.client.command(command).await.map_err(failed)?;
+            code = wanted;
+            let mut names = self.buckets().await.map_err(failed)?;
+            if !names.contains(&bucket.name) {
+                names.push(bucket.name.clone());
+                self.remember(&names).await.map_err(failed)?;
+            }
+            worker.request();
+        }
+        let done = !self.buckets().await.map_err(failed)?.contains(&bucket.name);
+        Ok(Recoding { bucket: bucket.name, code: code.to_string(), done, survives_drives: survived(code) })
+    }
+
+    /// One pass over every bucket in the list.
+    pub(crate) async fn pass(&self, worker: &Worker) -> Result<Done, String> {
+        let words = |error: ClientError| error.to_string();
+        let names = self.buckets().await.map_err(words)?;
+        if names.is_empty() {
+            return Ok(Done { report: None, next: LOOK_EVERY });
+        }
+        let (mut lines, mut left) = (vec![], vec![]);
+        for name in names {
+            match self.client.recode_pass(&name, worker).await {
+                Err(ClientError::NoSuchBucket) => {}
+                Err(error) => {
+                    lines.push(format!("{name}: {error}"));
+                    left.push(name);
+                }
+                Ok(done) => {
+                    lines.push(format!(
+                        "{name}: {} of {} versions written anew ({} bytes), {} wait for a drive, {} cannot be read",
+                        done.recoded, done.versions, done.bytes, done.waiting, done.unreadable
+                    ));
+                    // What was written meanwhile has the new code already.
+                    if done.waiting > 0 {
+                        left.push(name);
+                    }
+                }
+            }
+        }
+        self.remember(&left).await.map_err(words)?;
+        let next = if left.is_empty() { LOOK_EVERY } else { AGAIN };
+        Ok(Done { report: Some(lines.join("; ")), next })
+    }
+
+    async fn buckets(&self) -> Result<Vec<String>, ClientError> {
+        let setting = self.client.meta().setting(RECODING_SETTING).await.map_err(ClientError::Meta)?;
+        let text = setting.map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    async fn remember(&self, names: &[String]) -> Result<(), ClientError> {
+        self.client.set_setting(RECODING_SETTING.to_owned(), names.join("\n").into_bytes()).await
+    }
+}
