@@ -24,8 +24,8 @@ use crate::queries::{answer_queries, query_words};
 use crate::snapshot::Written;
 use crate::sqlite::{SqliteTables, ViewError, ViewPlace};
 use pool::Pool;
-pub use seat::SeatedMeta;
 use queue::{Encoded, Job, Queue};
+pub use seat::SeatedMeta;
 
 query_words!();
 

@@ -26,6 +26,15 @@ pub enum MetaError {
         /// Which check failed.
         what: &'static str,
     },
+    /// Requests are missing between what was found: a snapshot or the log before is older than the log that is left.
+    Gap {
+        /// The last request before the gap that is there; 0: none.
+        have_seq: u64,
+        /// The first request behind the gap that is there; `None`: there is none.
+        next_seq: Option<u64>,
+        /// The file behind the gap, or else the one before it.
+        file: String,
+    },
     /// Written by a newer version of Pangea.
     NewerFormat {
         /// The file and drive, for people.
@@ -99,6 +108,20 @@ impl fmt::Display for MetaError {
             Self::Damaged { file, seq, what } => {
                 write!(f, "{file} is damaged at request {seq} ({what}) and no other copy has it")
             }
+            Self::Gap { have_seq, next_seq: Some(next), file } => {
+                let (first, last) = (have_seq + 1, next - 1);
+                write!(
+                    f,
+                    "requests {first} to {last} of the metadata are missing: what is before ends with request \
+                     {have_seq}, and {file} begins with request {next}"
+                )
+            }
+            Self::Gap { have_seq, next_seq: None, file } => {
+                write!(
+                    f,
+                    "no log follows {file}: how many requests there were behind request {have_seq} is not known"
+                )
+            }
             Self::NewerFormat { file, version } => {
                 write!(f, "{file} has format version {version}, written by a newer Pangea")
             }
@@ -133,6 +156,7 @@ impl std::error::Error for MetaError {
             Self::Unavailable { .. }
             | Self::Unknown
             | Self::Damaged { .. }
+            | Self::Gap { .. }
             | Self::NewerFormat { .. }
             | Self::Stale { .. }
             | Self::LogLost { .. }

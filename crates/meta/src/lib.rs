@@ -9,9 +9,11 @@
 //! | [`engine`] | the embedded engine without threads: log, then view, then answer; its recovery |
 //! | [`embedded`] | the embedded engine as a port: its writing thread and its readers |
 //! | [`conformance`] | the exam of every engine, and the comparison of two |
+//! | [`backup`] | a snapshot as a file of its own; bringing one back; what drives know without being opened |
 //! | `sealed`, `log`, `snapshot` | the files on the log drives |
 //! | [`sqlite`] | the SQLite view |
 
+pub mod backup;
 pub mod conformance;
 pub mod embedded;
 pub mod engine;

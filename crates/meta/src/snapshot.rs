@@ -164,6 +164,17 @@ pub(crate) fn write(
 
 /// Fills an empty view from a snapshot, each frame from whichever copy has it whole.
 pub(crate) fn load(snapshot: &FoundSnapshot, view: &mut SqliteTables) -> Result<(), MetaError> {
+    read(snapshot, |page| Ok(view.load(&page)?))?;
+    let position = Position { seq: snapshot.header.seq, chain: snapshot.header.chain };
+    view.finish(&Mark { cluster: snapshot.header.cluster, position })?;
+    Ok(())
+}
+
+/// Gives all rows of a snapshot, a frame's at a time, and says how many they are and where the last frame ends.
+pub(crate) fn read(
+    snapshot: &FoundSnapshot,
+    mut page: impl FnMut(Vec<DumpedRow>) -> Result<(), MetaError>,
+) -> Result<(u64, u64), MetaError> {
     let seq = snapshot.header.seq;
     let damaged = |what| MetaError::Damaged { file: snapshot_name(seq), seq, what };
     let (mut at, mut number, mut rows, mut chain) = (HEADER_BYTES as u64, 0, 0u64, [0; 32]);
@@ -176,18 +187,16 @@ pub(crate) fn load(snapshot: &FoundSnapshot, view: &mut SqliteTables) -> Result<
         });
         let (head, payload, next) =
             whole.ok_or_else(|| damaged("a frame is missing or broken on every drive"))?;
+        at += head.frame_bytes() as u64;
         if head.count == 0 {
-            break;
+            return Ok((rows, at));
         }
-        let page =
+        let decoded =
             decode_rows(&payload, head.count).ok_or_else(|| damaged("a frame's rows cannot be read"))?;
-        view.load(&page)?;
-        (at, number, chain) = (at + head.frame_bytes() as u64, number + 1, next);
+        page(decoded)?;
+        (number, chain) = (number + 1, next);
         rows += u64::from(head.count);
     }
-    let position = Position { seq, chain: snapshot.header.chain };
-    view.finish(&Mark { cluster: snapshot.header.cluster, position })?;
-    Ok(())
 }
 
 fn decode_rows(payload: &[u8], count: u32) -> Option<Vec<DumpedRow>> {
@@ -221,7 +230,7 @@ pub(crate) fn heal(snapshot: &FoundSnapshot, drives: &mut [LogDrive]) -> Vec<Str
     notes
 }
 
-fn copy(from: &dyn DiskFile, name: &str, to: &dyn Disk) -> io::Result<()> {
+pub(crate) fn copy(from: &dyn DiskFile, name: &str, to: &dyn Disk) -> io::Result<()> {
     let temporary = format!("{name}{TEMPORARY}");
     let size = from.size()?;
     let file = create(to, &temporary, size)?;

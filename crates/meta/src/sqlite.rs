@@ -194,18 +194,30 @@ impl SqliteTables {
 
     /// Removes a view's files, so that a new one can be made.
     pub(crate) fn remove(place: &ViewPlace) -> Result<(), MetaError> {
+        let doing = "removing the old metadata view";
+        each_file(place, doing, |path| std::fs::remove_file(path))
+    }
+
+    /// Moves a view's files aside while another is made.
+    pub(crate) fn set_aside(place: &ViewPlace) -> Result<(), MetaError> {
+        let doing = "setting the old metadata view aside";
+        each_file(place, doing, |path| std::fs::rename(path, aside(path)))
+    }
+
+    /// Moves what was set aside back over whatever was made meanwhile.
+    pub(crate) fn bring_back(place: &ViewPlace) -> Result<(), MetaError> {
         let ViewPlace::Path(path) = place else { return Ok(()) };
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            match std::fs::remove_file(&name) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(MetaError::Io { doing: "removing the old metadata view", source });
-                }
-                Ok(()) | Err(_) => {}
-            }
+        if aside(path).exists() {
+            Self::remove(place)?;
         }
-        Ok(())
+        let doing = "bringing the old metadata view back";
+        each_file(place, doing, |path| std::fs::rename(aside(path), path))
+    }
+
+    /// Removes what was set aside.
+    pub(crate) fn forget_aside(place: &ViewPlace) -> Result<(), MetaError> {
+        let doing = "removing the old metadata view";
+        each_file(place, doing, |path| std::fs::remove_file(aside(path)))
     }
 
     fn configure(&self, writer: bool) -> Result<(), ViewError> {
@@ -325,6 +337,34 @@ impl SqliteTables {
         }
         Ok(rows)
     }
+}
+
+/// Does something to every file of a view that is there.
+fn each_file(
+    place: &ViewPlace,
+    doing: &'static str,
+    work: impl Fn(&Path) -> std::io::Result<()>,
+) -> Result<(), MetaError> {
+    let ViewPlace::Path(path) = place else { return Ok(()) };
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        match work(&with_end(path, suffix)) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(MetaError::Io { doing, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+fn aside(path: &Path) -> PathBuf {
+    with_end(path, ".aside")
 }
 
 /// Blobs are large rows under random keys: a plain table with an index keeps the rows in the order of writing. All others

@@ -1,9 +1,11 @@
 //! Engines under test: the exam, files that are lost or broken, and power cuts at every step.
 
+mod backup;
 mod crash;
 mod crash_disk;
 mod drives;
 mod exam;
+mod rollback;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -96,12 +96,26 @@ fn bring_up(
             Err(WalkError::Gap(_)) if inventory.logs.is_empty() => {
                 return Err(MetaError::LogLost { view_seq: mark.position.seq, log_seq: 0 });
             }
-            Err(WalkError::Gap(_)) => "the log no longer reaches back to the view".to_owned(),
+            Err(WalkError::Gap(_) | WalkError::Failed(MetaError::Gap { .. })) => {
+                "the log no longer reaches back to the view".to_owned()
+            }
+            Err(WalkError::Failed(MetaError::Damaged { .. })) => {
+                "the log behind the view is damaged".to_owned()
+            }
             Err(WalkError::Failed(MetaError::View { why })) => format!("the view failed: {why}"),
             Err(WalkError::Failed(error)) => return Err(error),
         },
     };
-    let (view, walked, from) = rebuild(options, inventory, notes)?;
+    // Should nothing reach the end of the log, the view is perhaps the best there is: it stays where it was.
+    SqliteTables::set_aside(&options.view)?;
+    let (view, walked, from) = match rebuild(options, inventory, notes) {
+        Ok(rebuilt) => rebuilt,
+        Err(error) => {
+            SqliteTables::bring_back(&options.view)?;
+            return Err(error);
+        }
+    };
+    SqliteTables::forget_aside(&options.view)?;
     if walked.end.seq > 0 {
         notes.push(format!("{why}; it was rebuilt from {from} and {} requests", walked.end.seq));
     }
@@ -123,7 +137,7 @@ fn rebuild(
             .and_then(|()| replay(inventory, options, &mut view, start));
         match built.map_err(|error| describe(error, *seq)) {
             Ok(walked) => return Ok((view, walked, snapshot_name(*seq))),
-            Err(error @ MetaError::Damaged { .. }) => {
+            Err(error @ (MetaError::Damaged { .. } | MetaError::Gap { .. })) => {
                 notes.push(format!("{} was passed over: {error}", snapshot_name(*seq)));
                 last_error.get_or_insert(error);
             }

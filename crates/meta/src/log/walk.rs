@@ -68,11 +68,16 @@ pub(crate) fn walk(
     for (log, limit) in relevant(inventory, start) {
         let before = Position { seq: log.header.seq - 1, chain: log.header.chain };
         match position {
-            None if before.seq > start.seq => return Err(WalkError::Gap(gap(log, start.seq + 1))),
+            None if before.seq > start.seq => return Err(WalkError::Gap(gap(log, start.seq))),
             None if before.seq == start.seq && before.chain != start.chain => return Err(WalkError::NotOurs),
             None => {}
             Some(at) if at == before => {}
-            Some(at) => return Err(WalkError::Failed(gap(log, at.seq + 1))),
+            Some(at) if at.seq < before.seq => return Err(WalkError::Failed(gap(log, at.seq))),
+            Some(at) => {
+                let what = "it does not continue the file before it";
+                let (file, seq) = (log.name(), at.seq + 1);
+                return Err(WalkError::Failed(MetaError::Damaged { file, seq, what }));
+            }
         }
         let end = walk_file(log, limit, start, before, &mut walked, &mut frame)?;
         position = Some(end);
@@ -81,9 +86,8 @@ pub(crate) fn walk(
         return if start == Position::default() && inventory.snapshots.is_empty() {
             Ok(walked)
         } else {
-            let what = "no log file follows it";
             let file = super::snapshot_name(start.seq);
-            Err(WalkError::Gap(MetaError::Damaged { file, seq: start.seq + 1, what }))
+            Err(WalkError::Gap(MetaError::Gap { have_seq: start.seq, next_seq: None, file }))
         };
     };
     if end.seq < start.seq {
@@ -108,8 +112,8 @@ fn relevant(inventory: &Inventory, start: Position) -> Vec<(&FoundLog, Option<u6
     files
 }
 
-fn gap(log: &FoundLog, seq: u64) -> MetaError {
-    MetaError::Damaged { file: log.name(), seq, what: "the requests before this file are missing" }
+fn gap(log: &FoundLog, have_seq: u64) -> MetaError {
+    MetaError::Gap { have_seq, next_seq: Some(log.header.seq), file: log.name() }
 }
 
 fn walk_file(
@@ -139,6 +143,11 @@ fn walk_file(
         at = next;
     }
     match limit {
+        Some(limit) if at.seq + 1 < limit && ends_cleanly(log, &file) => {
+            let (have_seq, next_seq) = (at.seq, Some(limit));
+            let file = "the next log file that is there".to_owned();
+            return Err(WalkError::Failed(MetaError::Gap { have_seq, next_seq, file }));
+        }
         Some(limit) if at.seq + 1 != limit => {
             let what = "a frame is missing or broken on every drive";
             return Err(WalkError::Failed(MetaError::Damaged { file: log.name(), seq: at.seq + 1, what }));
@@ -148,6 +157,19 @@ fn walk_file(
     }
     walked.files.push(file);
     Ok(at)
+}
+
+/// The last request of the log, from its newest file alone; `None` without a log.
+pub(crate) fn end_of(inventory: &Inventory) -> Option<Position> {
+    let log = inventory.logs.values().next_back()?;
+    let key = (log.header.generation, log.header.number);
+    let mut file = WalkedFile { key, end: HEADER_BYTES as u64, frames: Vec::new(), bad: BTreeSet::new() };
+    let mut at = Position { seq: log.header.seq - 1, chain: log.header.chain };
+    while let Ok(Some((head, _, bytes_len, chain))) = best_copy(log, &mut file, at) {
+        file.end += bytes_len as u64;
+        at = Position { seq: at.seq + u64::from(head.count), chain };
+    }
+    Some(at)
 }
 
 type Frame = (FrameHead, Vec<u8>, usize, [u8; 32]);
@@ -213,6 +235,12 @@ fn check_tail(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether nothing lies behind the last whole frame of any copy: then files are missing, not frames.
+fn ends_cleanly(log: &FoundLog, file: &WalkedFile) -> bool {
+    let number = file.frames.len() as u32;
+    log.copies.iter().all(|(_, copy)| matches!(scan_tail(log, &**copy, file.end, number), Ok(Tail::Clean)))
 }
 
 enum Tail {

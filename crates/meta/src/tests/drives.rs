@@ -197,7 +197,7 @@ fn a_lost_log_file_or_snapshot_is_noticed() {
     for log in &logs[2..logs.len() - 1] {
         let lost = Recorder::new(recorder.images());
         lost.lose(0, log);
-        assert!(matches!(open(&lost.drives()), Err(MetaError::Damaged { .. })), "{log}");
+        assert!(matches!(open(&lost.drives()), Err(MetaError::Gap { .. })), "{log}");
     }
     let snapshot = recorder.names(0, "meta/snapshot-").remove(0);
     let rotten = Recorder::new(recorder.images());
