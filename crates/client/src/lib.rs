@@ -12,7 +12,7 @@
 //! | `item` `packer` | small objects: sealed one by one, stored and committed together |
 //! | `digest` | MD5 of many bodies at once |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
-//! | `layouts` `keyring` `budget` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
+//! | `layouts` `codes` `keyring` `budget` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
 //! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
 
 mod blob_get;
@@ -21,6 +21,7 @@ mod bucket;
 mod budget;
 mod buffers;
 mod client;
+mod codes;
 mod digest;
 pub mod door;
 mod extents;
@@ -41,6 +42,7 @@ mod versions;
 pub mod worker;
 
 pub use client::{Client, Options, Parts};
+pub use codes::{OLDER_CODES_SETTING, codes_used};
 pub use door::{
     Accept, Body, BodyError, ClientError, CompletePart, List, ListEntry, ListPage, Object, PartDone, PutDone,
     PutObject, Received, UploadPart,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pangea_client::{
-    CURRENT_EPOCH_SETTING, Client, KeyRing, Options as ClientOptions, Parts, layout_setting,
+    CURRENT_EPOCH_SETTING, Client, KeyRing, OLDER_CODES_SETTING, Options as ClientOptions, Parts, codes_used,
+    layout_setting,
 };
 use pangea_core::chunk::Code;
 use pangea_core::id::{DriveId, RequestId};
@@ -73,13 +74,21 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let meta = open_meta(&ground, &log_drives, clock)?;
     let layout = read_layout(&meta).await?;
     ground.look_at_added(&added_drives(&meta).await?, layout.as_ref());
-    let plan = seat(ground.ring.cluster, layout.as_ref(), &ground.directories).map_err(StartError::Drive)?;
+    let codes = match &layout {
+        Some(layout) => codes_used(&meta, layout).await.map_err(StartError::Meta)?,
+        None => vec![],
+    };
+    let plan = seat(ground.ring.cluster, layout.as_ref(), &codes, &ground.directories);
+    let plan = plan.map_err(StartError::Drive)?;
     for seat in &plan.seats {
         // Its capacity must be known before the layout names it.
         ground.directories[seat.directory].ensure().map_err(StartError::Drive)?;
     }
     let next = next_layout(layout.as_ref(), &plan, &ground.weights(), ground.node_id(), options.erasure);
     if layout.as_ref() != Some(&next) {
+        if let Some(old) = layout.filter(|old| old.code != next.code) {
+            keep_older_code(&meta, old.code, clock).await?;
+        }
         write_layout(&meta, &next, clock).await?;
     }
     ground.settle(&plan, clock.wall_ms())?;
@@ -94,7 +103,7 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let generation = meta.status().await.map_err(StartError::Meta)?.generation;
     let key_drives = key_drives(&ground.directories, &plan, next.code);
     ground.heal_keys(&key_drives)?;
-    let Stores { mounted, absent, refill } = open_stores(&mut ground, plan, &next)?;
+    let Stores { mounted, absent, refill } = open_stores(&mut ground, plan, &next, &codes)?;
     for drive in &mounted {
         if let Err(error) = drive.store.set_generation(generation, next.epoch).await {
             ground.notes.push(format!("{}: {error}", drive.path.display()));
@@ -154,7 +163,8 @@ pub(crate) fn view_path(drive: &Path) -> PathBuf {
     drive.join(META_DIRECTORY).join(VIEW_FILE)
 }
 
-fn log_keys(ring: &Ring) -> LogKeys {
+/// The keys of the metadata log.
+pub(crate) fn log_keys(ring: &Ring) -> LogKeys {
     let key = |generation: &crate::keyfile::Generation| LogKey {
         generation: generation.number,
         key: derive(PURPOSE_META_LOG, &generation.key),
@@ -186,25 +196,39 @@ pub(crate) async fn read_layout(meta: &dyn Meta) -> Result<Option<Layout>, Start
 
 /// Writes a layout, then makes it the current one.
 async fn write_layout(meta: &dyn Meta, layout: &Layout, clock: &SystemClock) -> Result<(), StartError> {
-    let settings = [
-        (layout_setting(layout.epoch), layout.encode()),
-        (CURRENT_EPOCH_SETTING.to_owned(), layout.epoch.to_le_bytes().to_vec()),
-    ];
-    for (name, value) in settings {
-        let seen = meta.setting(&name).await.map_err(StartError::Meta)?;
-        let expected = seen.map_or(0, |(revision, _)| revision);
-        let command = Command::SetSetting { name, expected, value };
-        let request = Request { id: RequestId(random(&SystemEntropy)), now_ms: clock.wall_ms(), command };
-        match meta.apply(request).await.map_err(StartError::Meta)? {
-            Outcome::Setting { .. } => {}
-            // Nobody else writes before this node serves; whatever it is, the layout is not there.
-            _ => {
-                let why = "the layout was refused".into();
-                return Err(StartError::Meta(MetaError::Unavailable { why }));
-            }
-        }
+    write_setting(meta, layout_setting(layout.epoch), layout.encode(), clock).await?;
+    write_setting(meta, CURRENT_EPOCH_SETTING.to_owned(), layout.epoch.to_le_bytes().to_vec(), clock).await
+}
+
+/// What was written under the code until now stays under it.
+async fn keep_older_code(meta: &dyn Meta, code: Code, clock: &SystemClock) -> Result<(), StartError> {
+    let known = meta.setting(OLDER_CODES_SETTING).await.map_err(StartError::Meta)?;
+    let mut bytes = known.map(|(_, bytes)| bytes).unwrap_or_default();
+    if !bytes.chunks_exact(2).any(|known| known == [code.k(), code.m()]) {
+        bytes.extend([code.k(), code.m()]);
+        write_setting(meta, OLDER_CODES_SETTING.to_owned(), bytes, clock).await?;
     }
     Ok(())
+}
+
+async fn write_setting(
+    meta: &dyn Meta,
+    name: String,
+    value: Vec<u8>,
+    clock: &SystemClock,
+) -> Result<(), StartError> {
+    let seen = meta.setting(&name).await.map_err(StartError::Meta)?;
+    let expected = seen.map_or(0, |(revision, _)| revision);
+    let command = Command::SetSetting { name, expected, value };
+    let request = Request { id: RequestId(random(&SystemEntropy)), now_ms: clock.wall_ms(), command };
+    match meta.apply(request).await.map_err(StartError::Meta)? {
+        Outcome::Setting { .. } => Ok(()),
+        // Nobody else writes before this node serves; whatever it is, the setting is not there.
+        _ => {
+            let why = "a setting was refused".into();
+            Err(StartError::Meta(MetaError::Unavailable { why }))
+        }
+    }
 }
 
 struct Stores {
@@ -216,7 +240,12 @@ struct Stores {
 pub(crate) type Opened = Result<(Arc<dyn ShardStore>, RecoveryReport), OpenError>;
 
 /// Opens the drives side by side; one that cannot be opened is absent, if the others are enough.
-fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Stores, StartError> {
+fn open_stores(
+    ground: &mut Ground,
+    plan: Plan,
+    layout: &Layout,
+    codes: &[Code],
+) -> Result<Stores, StartError> {
     let seats: Vec<(&Seat, Arc<dyn Disk>)> = plan
         .seats
         .iter()
@@ -253,12 +282,12 @@ fn open_stores(ground: &mut Ground, plan: Plan, layout: &Layout) -> Result<Store
         }
     }
     let present: BTreeSet<u16> = stores.mounted.iter().map(|drive| drive.slot).collect();
-    match unreachable_without(layout, |slot| present.contains(&slot.0)) {
+    match unreachable_without(layout, codes, |slot| present.contains(&slot.0)) {
         None => Ok(stores),
-        Some(left) => {
+        Some((code, left)) => {
             let missing =
                 stores.absent.iter().map(|a| format!("slot {} ({}): {}", a.slot.0, a.path, a.why)).collect();
-            let needed = layout.code.k();
+            let needed = code.k();
             Err(StartError::Drive(DriveError::TooFew { needed, left, missing }))
         }
     }

@@ -79,7 +79,7 @@ fn make(
     for directory in &mut directories {
         directory.ensure().map_err(StartError::Drive)?;
     }
-    let plan = seat(cluster, None, &directories).map_err(StartError::Drive)?;
+    let plan = seat(cluster, None, &[], &directories).map_err(StartError::Drive)?;
     for seat in &plan.seats {
         let directory = &mut directories[seat.directory];
         directory.settle(&seat.action, clock.wall_ms()).map_err(StartError::Drive)?;
@@ -97,10 +97,11 @@ fn make(
 pub(crate) fn seat(
     cluster: ClusterId,
     layout: Option<&Layout>,
+    codes: &[Code],
     directories: &[Directory],
 ) -> Result<Plan, DriveError> {
     let found: Vec<(&Path, &Found)> = directories.iter().map(|d| (d.path.as_path(), &d.found)).collect();
-    plan(cluster, layout, &found, &mut || DriveId(random(&SystemEntropy)))
+    plan(cluster, layout, codes, &found, &mut || DriveId(random(&SystemEntropy)))
 }
 
 /// The drives that keep the key: m+1 of them, at least three if there are as many, and whoever has a copy already, so

@@ -55,7 +55,7 @@ pub(crate) struct Node {
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) refill: Arc<AtomicBool>,
     pub(crate) notes: Vec<String>,
-    pub(crate) survival: Mutex<Option<SurvivalCache>>,
+    pub(crate) survival: Mutex<Vec<SurvivalCache>>,
     pub(crate) workers: Workers,
     reshaper: Arc<Reshaper>,
     transport: Arc<Loopback>,
@@ -81,7 +81,6 @@ impl Node {
         let scrub = Worker::new("scrub", "reads every shard and mends what is wrong", clock.clone());
         let rebalance = Worker::new("rebalance", "brings data to where the layout wants it", clock.clone());
         let recoding = Worker::new("recode", "writes buckets anew under another code", clock.clone());
-        let recoder = Recoder::new(client.clone());
         let vault = Arc::new(vault);
         let reshaper = Reshaper::new(ReshaperParts {
             client: client.clone(),
@@ -91,7 +90,9 @@ impl Node {
             clock: clock.clone(),
             cluster,
             node: id,
+            code: options.erasure,
         });
+        let recoder = Recoder::new(client.clone(), reshaper.clone(), rebalance.clone());
         let mut node = Self {
             access_keys: AccessKeys::new(client.clone()),
             vault,

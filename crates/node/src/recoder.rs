@@ -10,6 +10,7 @@ use pangea_core::chunk::Code;
 use pangea_core::meta::Command;
 
 use crate::control::{ControlError, RecodeWish, Recoding};
+use crate::reshape::Reshaper;
 use crate::workers::{Done, Worker};
 
 /// Buckets that are being recoded: their names, a line each.
@@ -22,12 +23,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// See the module.
 pub(crate) struct Recoder {
     client: Client,
+    reshaper: Arc<Reshaper>,
+    /// Who takes the census that sees old codes go.
+    rebalance: Arc<Worker>,
 }
 
 impl Recoder {
     /// Over a data path.
-    pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client })
+    pub(crate) fn new(client: Client, reshaper: Arc<Reshaper>, rebalance: Arc<Worker>) -> Arc<Self> {
+        Arc::new(Self { client, reshaper, rebalance })
     }
 
     /// Sets a bucket's code and queues it, or tells how far it is.
@@ -48,6 +52,7 @@ impl Recoder {
                 );
                 return Err(refused(why));
             }
+            self.client.keep_older_code(code).await.map_err(failed)?;
             let command = Command::SetCode { name: bucket.name.clone(), code: Some(wanted) };
             self.client.command(command).await.map_err(failed)?;
             code = wanted;
@@ -90,6 +95,8 @@ impl Recoder {
             }
         }
         self.remember(&left).await.map_err(words)?;
+        self.reshaper.ask_for_census();
+        self.rebalance.request();
         let next = if left.is_empty() { LOOK_EVERY } else { AGAIN };
         Ok(Done { report: Some(lines.join("; ")), next })
     }

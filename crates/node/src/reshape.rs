@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use pangea_client::worker::Emptied;
 use pangea_client::{Client, ClientError};
+use pangea_core::chunk::Code;
 use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::layout::{Change, Layout, Role, Slot};
 use pangea_core::seam::{Clock as _, Disk};
@@ -50,6 +51,8 @@ pub(crate) struct Parts {
     pub clock: Arc<SystemClock>,
     pub cluster: ClusterId,
     pub node: NodeId,
+    /// The code that was asked for at the start; without one it follows the number of drives.
+    pub code: Option<Code>,
 }
 
 /// See the module.
@@ -89,9 +92,13 @@ impl Reshaper {
                 "the plan is of layout epoch {epoch}, but it is {now} now: plan again"
             )));
         }
-        let (changes, newcomers) = self.read_wishes(&layout, &wish.changes)?;
+        let (mut changes, newcomers) = self.read_wishes(&layout, &wish.changes)?;
         let widths = self.widths().await.map_err(failed)?;
-        let next = layout.changed(&changes, &widths).map_err(refused)?;
+        let mut next = layout.changed(&changes, &widths).map_err(refused)?;
+        if let Some(code) = self.code_that_follows(&layout, &next) {
+            changes.push(Change::Code(code));
+            next = layout.changed(&changes, &widths).map_err(refused)?;
+        }
         let mut plan = self.plan(&layout, &next, &newcomers, rebalance.pace().limits()).await;
         if !wish.apply {
             return Ok(plan);
@@ -104,6 +111,15 @@ impl Reshaper {
         plan.applied = true;
         rebalance.request();
         Ok(plan)
+    }
+
+    /// As long as the code always followed the number of drives, it goes on doing so when drives come.
+    fn code_that_follows(&self, layout: &Layout, next: &Layout) -> Option<Code> {
+        let by_count = |layout: &Layout| Code::default_for(layout.active().count());
+        let grows = next.active().count() > layout.active().count();
+        let follows =
+            self.parts.code.is_none() && layout.code == by_count(layout) && next.code == layout.code;
+        (grows && follows).then(|| by_count(next)).filter(|code| *code != layout.code)
     }
 
     /// Numbers of shards that buckets' own codes have.
@@ -132,7 +148,7 @@ impl Reshaper {
                 WishedChange::Restore { drive } => Change::Restore(find(layout, drive)?),
                 WishedChange::Weight { drive, gib } => Change::Reweigh(find(layout, drive)?, *gib),
                 WishedChange::Code { code } => {
-                    let parsed = pangea_core::chunk::Code::parse(code);
+                    let parsed = Code::parse(code);
                     Change::Code(parsed.ok_or_else(|| refused(format!("`{code}` is no code like 10+4")))?)
                 }
             });
@@ -160,6 +176,10 @@ impl Reshaper {
             self.parts.roster.mount(mounted(identity, path, disk, store, None));
         }
         self.remember_added(&added, &[]).await.map_err(failed)?;
+        let code = self.parts.client.layout().code;
+        if code != next.code {
+            self.parts.client.keep_older_code(code).await.map_err(failed)?;
+        }
         if let Err(error) = self.parts.client.install_layout(next).await {
             for path in &added {
                 let mounted = self.parts.roster.mounted();

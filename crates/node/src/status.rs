@@ -6,6 +6,7 @@ mod metrics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pangea_core::chunk::Code;
 use pangea_core::layout::{Layout, Role};
 use pangea_core::meta::TodoRow;
 use pangea_core::seam::Clock as _;
@@ -26,6 +27,7 @@ const FULL_BYTES: u64 = 16 << 20;
 /// What was computed last, and of what: it walks every partition.
 pub(crate) struct SurvivalCache {
     epoch: u32,
+    code: Code,
     present: BTreeSet<u16>,
     losable: u8,
     drives: u16,
@@ -46,7 +48,9 @@ impl Node {
         }
         let metadata = metadata(&meta.status().await.map_err(failed)?);
         let not_whole_because = self.not_whole(&stripes, &drives);
-        let (survives_drives, survives) = self.survives(&layout, &stripes);
+        let codes =
+            self.client.codes_used().await.map_err(|e| ControlError::Failed { why: e.to_string() })?;
+        let (survives_drives, survives) = self.survives(&layout, &codes, &stripes);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.cluster.to_string(),
@@ -132,40 +136,51 @@ impl Node {
     }
 
     /// What may be lost now, computed from the placements and from the stripes that are known to lack shards.
-    fn survives(&self, layout: &Layout, stripes: &StripeStatus) -> (u16, String) {
-        let code = layout.code;
+    /// Of the codes that data lies under, the weakest counts.
+    fn survives(&self, layout: &Layout, codes: &[Code], stripes: &StripeStatus) -> (u16, String) {
+        let weakest = codes.iter().map(|code| (self.survives_under(layout, *code, stripes), *code));
+        let (drives, code) = weakest.min_by_key(|(drives, _)| *drives).unwrap_or((0, layout.code));
+        let mut text = match (code.m(), drives) {
+            (0, _) => "verification only: losing a drive loses data".to_owned(),
+            (_, 0) => "nothing more may be lost now: losing one more drive may lose data".to_owned(),
+            (_, 1) => "any one drive may be lost: everything stays readable".to_owned(),
+            (_, n) => format!("any {n} drives may be lost: everything stays readable"),
+        };
+        if code != layout.code {
+            text += &format!(" (because of data under code {code}: `pangea recode`)");
+        }
+        (drives, text)
+    }
+
+    /// What may be lost now of data under one code, computed from the placements and from the stripes that are known to lack
+    /// shards.
+    fn survives_under(&self, layout: &Layout, code: Code, stripes: &StripeStatus) -> u16 {
         let present: BTreeSet<u16> = self.roster.mounted().iter().map(|drive| drive.slot).collect();
         // A missing drive's shards are counted by the placement already.
         let whole_layout = layout.drives.iter().all(|d| d.role == Role::Gone || present.contains(&d.slot.0));
         let worst = stripes.by_missing.iter().map(|(missing, _)| *missing).max().unwrap_or(0);
         let losable = if whole_layout { code.m().saturating_sub(worst) } else { code.m() };
-        let drives = self.survived_drives(layout, present, losable);
+        let drives = self.survived_drives(layout, code, present, losable);
         // Where there are no other drives, what stands in lies beside another shard of its stripe: two go with one drive.
         let spare = layout.active().count() > usize::from(code.n());
         let doubled = if spare { 0 } else { stripes.most_stand_ins };
         let with_doubled = (0..=u16::from(code.m()))
             .rev()
             .find(|lost| lost + (*lost).min(u16::from(doubled)) <= u16::from(code.m().saturating_sub(worst)));
-        let drives = drives.min(with_doubled.unwrap_or(0));
-        let text = match (code.m(), drives) {
-            (0, _) => "verification only: losing a drive loses data".to_owned(),
-            (_, 0) => "nothing more may be lost now: losing one more drive may lose data".to_owned(),
-            (_, 1) => "any one drive may be lost: everything stays readable".to_owned(),
-            (_, n) => format!("any {n} drives may be lost: everything stays readable"),
-        };
-        (drives, text)
+        drives.min(with_doubled.unwrap_or(0))
     }
 
-    fn survived_drives(&self, layout: &Layout, present: BTreeSet<u16>, losable: u8) -> u16 {
+    fn survived_drives(&self, layout: &Layout, code: Code, present: BTreeSet<u16>, losable: u8) -> u16 {
         let mut cache = self.survival.lock().expect("no code panics while it holds the cache");
-        if let Some(known) = cache.as_ref()
-            && (known.epoch, known.losable) == (layout.epoch, losable)
-            && known.present == present
-        {
+        let epoch = layout.epoch;
+        if let Some(known) = cache.iter().find(|known| {
+            (known.epoch, known.code, known.losable) == (epoch, code, losable) && known.present == present
+        }) {
             return known.drives;
         }
-        let drives = layout.survival(layout.code, losable, |slot| present.contains(&slot.0)).drives;
-        *cache = Some(SurvivalCache { epoch: layout.epoch, present, losable, drives });
+        let drives = layout.survival(code, losable, |slot| present.contains(&slot.0)).drives;
+        cache.retain(|known| known.code != code);
+        cache.push(SurvivalCache { epoch, code, present, losable, drives });
         drives
     }
 }

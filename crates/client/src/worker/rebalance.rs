@@ -6,6 +6,8 @@
 //! A shard is copied, checked and durable in its new home before the old copy goes, so no stripe is ever weaker on the way.
 //! Reads find it in either place. Whatever is not simply in its old place is a matter of repair, and handed to it.
 
+use std::collections::BTreeSet;
+
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pangea_core::id::{BlobId, ChunkId, ShardId};
 use pangea_core::layout::{Change, Role, Slot};
@@ -45,6 +47,8 @@ pub struct RebalanceReport {
     pub unreadable: u64,
     /// Layouts that were retired.
     pub retired: u64,
+    /// The codes (k, m) of all blobs that were looked at.
+    pub codes: BTreeSet<(u8, u8)>,
 }
 
 /// What became of a drained drive.
@@ -132,6 +136,9 @@ impl Client {
     pub async fn census_pass(&self, progress: Progress<'_>) -> Result<RebalanceReport, ClientError> {
         let mut report = RebalanceReport::default();
         self.walk(Which::All, &mut report, progress).await?;
+        if report.unreadable == 0 {
+            self.forget_older_codes(&report.codes).await?;
+        }
         Ok(report)
     }
 
@@ -195,6 +202,9 @@ impl Client {
                 return Ok(vec![]);
             }
         };
+        if which == Which::All {
+            report.codes.insert((manifest.head().code.k(), manifest.head().code.m()));
+        }
         let all = (0..manifest.chunks()).filter_map(|at| {
             let entry = *manifest.chunk(at)?;
             let chunk = ChunkId { blob, chunk: at };

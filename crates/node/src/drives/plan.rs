@@ -78,15 +78,19 @@ pub struct Plan {
 }
 
 /// Decides. `layout` is the current one, if there is one; `draw` gives fresh drive ids.
+///
+/// `codes` are those that data lies under.
 pub fn plan(
     cluster: ClusterId,
     layout: Option<&Layout>,
+    codes: &[Code],
     found: &[(&Path, &Found)],
     draw: &mut dyn FnMut() -> DriveId,
 ) -> Result<Plan, DriveError> {
     let mut seating = Seating {
         cluster,
         layout,
+        codes,
         found,
         seats: BTreeMap::new(),
         free: Vec::new(),
@@ -102,7 +106,7 @@ pub fn plan(
     let seats: Vec<Seat> = seating.seats.into_values().collect();
     let plan = Plan { seats, absent, left };
     if let Some(layout) = layout {
-        check_reachable(layout, &plan)?;
+        check_reachable(layout, codes, &plan)?;
     }
     Ok(plan)
 }
@@ -110,6 +114,7 @@ pub fn plan(
 struct Seating<'a> {
     cluster: ClusterId,
     layout: Option<&'a Layout>,
+    codes: &'a [Code],
     found: &'a [(&'a Path, &'a Found)],
     seats: BTreeMap<Slot, Seat>,
     /// Directories without a drive yet.
@@ -206,7 +211,8 @@ impl Seating<'_> {
         // What a damaged drive still holds, or the little that one without extents can miss, counts only if the others
         // cannot do without it.
         let enough = self.layout.is_none_or(|layout| {
-            unreachable_without(layout, |other| other != slot && self.seats.contains_key(&other)).is_none()
+            unreachable_without(layout, self.codes, |other| other != slot && self.seats.contains_key(&other))
+                .is_none()
         });
         let same = identity(self.cluster, drive, slot);
         let (action, replaces) = match self.found[directory].1 {
@@ -268,29 +274,35 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into())
 }
 
-/// With only the drives of these slots: how many shards the worst stripe of the layout's code has left, if too few to read.
-pub fn unreachable_without(layout: &Layout, present: impl Fn(Slot) -> bool) -> Option<u8> {
+/// With only the drives of these slots: a code and how many shards its worst stripe has left, if too few to read.
+pub fn unreachable_without(
+    layout: &Layout,
+    codes: &[Code],
+    present: impl Fn(Slot) -> bool,
+) -> Option<(Code, u8)> {
     if layout.drives.iter().all(|drive| drive.role == Role::Gone || present(drive.slot)) {
         return None;
     }
-    let left = |partition| {
-        let placement = place(layout, layout.code.n(), partition)?;
-        Some(placement.shards().iter().filter(|slot| present(**slot)).count() as u8)
-    };
-    let worst = (0..layout.partitions()).filter_map(left).min()?;
-    (worst < layout.code.k()).then_some(worst)
+    codes.iter().find_map(|code| {
+        let left = |partition| {
+            let placement = place(layout, code.n(), partition)?;
+            Some(placement.shards().iter().filter(|slot| present(**slot)).count() as u8)
+        };
+        let worst = (0..layout.partitions()).filter_map(left).min()?;
+        (worst < code.k()).then_some((*code, worst))
+    })
 }
 
 /// Everything must stay readable with the drives that keep their data.
-fn check_reachable(layout: &Layout, plan: &Plan) -> Result<(), DriveError> {
+fn check_reachable(layout: &Layout, codes: &[Code], plan: &Plan) -> Result<(), DriveError> {
     let keeps = |slot| plan.seats.iter().any(|seat| seat.slot() == slot && seat.replaces.is_none());
-    let Some(left) = unreachable_without(layout, keeps) else { return Ok(()) };
+    let Some((code, left)) = unreachable_without(layout, codes, keeps) else { return Ok(()) };
     let absent = plan.absent.iter().map(|a| format!("slot {} ({}): {}", a.slot.0, a.path, a.why));
     let emptied = plan.seats.iter().filter(|seat| seat.replaces.is_some()).map(|seat| {
         let path = layout.drive(seat.slot()).map_or("", |drive| drive.path.as_str());
         format!("slot {} ({path}): it is empty", seat.slot().0)
     });
-    Err(DriveError::TooFew { needed: layout.code.k(), left, missing: absent.chain(emptied).collect() })
+    Err(DriveError::TooFew { needed: code.k(), left, missing: absent.chain(emptied).collect() })
 }
 
 /// The layout after a plan: the same if nothing changed, otherwise under the next epoch.

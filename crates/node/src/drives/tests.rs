@@ -31,7 +31,8 @@ fn formatted(n: u8, slot: u16) -> Found {
 fn decide(layout: Option<&Layout>, found: &[(&str, Found)]) -> Result<Plan, DriveError> {
     let found: Vec<(&Path, &Found)> = found.iter().map(|(path, found)| (Path::new(*path), found)).collect();
     let mut next = 0xef;
-    plan(CLUSTER, layout, &found, &mut || {
+    let codes: Vec<Code> = layout.map(|layout| layout.code).into_iter().collect();
+    plan(CLUSTER, layout, &codes, &found, &mut || {
         next += 1;
         drive(next)
     })
