@@ -47,8 +47,9 @@ pub(crate) struct BlobPlan<'a> {
     pub(crate) len: Option<u64>,
 }
 
-/// Plaintext for which memory is asked at a time while it arrives.
-const ARRIVING_BYTES: usize = 256 << 10;
+/// Plaintext for which memory is asked at a time while it arrives. Little, so that many who bring next to nothing do not take
+/// it all.
+const ARRIVING_BYTES: usize = 64 << 10;
 
 /// A chunk's plaintext with the memory for it and for its stripe.
 struct Arrived {

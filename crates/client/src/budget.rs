@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
@@ -82,9 +83,11 @@ impl Budget {
         .await
     }
 
-    /// The number of whoever waits first; the same for a while: nobody gets on.
-    pub(crate) fn first_waiting(&self) -> Option<u64> {
-        self.lock().queue.front().map(|(ticket, _)| *ticket)
+    /// The numbers of those who wait, from the first to the next that will be given; empty: nobody waits. Whoever had a
+    /// number some time ago and is not served yet has waited for so long.
+    pub(crate) fn line(&self) -> Range<u64> {
+        let state = self.lock();
+        state.queue.front().map_or(state.next_ticket, |(ticket, _)| *ticket)..state.next_ticket
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -162,16 +165,17 @@ mod tests {
             };
         let (mut a, mut b, mut c) = (pin!(budget.take(8)), pin!(budget.take(5)), pin!(budget.take(1)));
         let first = ready(&mut (a.as_mut() as _), &mut cx).expect("there is room");
-        assert_eq!(budget.first_waiting(), None);
+        assert_eq!(budget.line(), 0..0);
         assert!(ready(&mut (b.as_mut() as _), &mut cx).is_none());
-        assert_eq!(budget.first_waiting(), Some(0));
+        assert_eq!(budget.line(), 0..1);
         assert!(ready(&mut (c.as_mut() as _), &mut cx).is_none(), "the small one does not overtake");
+        assert_eq!(budget.line(), 0..2);
         drop(first);
         let second = ready(&mut (b.as_mut() as _), &mut cx).expect("its turn");
         let third = ready(&mut (c.as_mut() as _), &mut cx).expect("there is room for both");
         drop((second, third));
         assert_eq!(budget.lock().free, 10);
-        assert_eq!(budget.lock().queue.len(), 0);
+        assert_eq!(budget.line(), 2..2);
     }
 
     #[test]

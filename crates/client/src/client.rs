@@ -143,10 +143,10 @@ impl Client {
         &self.inner.parts.keys
     }
 
-    /// The number of the write that waits first for memory for its next chunk; the same for a while: nobody gets on, because
-    /// those who have memory wait for the bytes to fill it with.
-    pub fn first_waiting_for_memory(&self) -> Option<u64> {
-        self.inner.arriving.first_waiting()
+    /// The numbers of the writes that wait for memory for their next chunk, in order, up to the next number that will be
+    /// given. Those that wait for long wait for others, who have memory and wait for the bytes to fill it with.
+    pub fn waiting_for_memory(&self) -> std::ops::Range<u64> {
+        self.inner.arriving.line()
     }
 
     /// The metadata engine.

@@ -223,7 +223,7 @@ impl Front {
         let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
         let share = Share { all: Arc::clone(&self.body_kib), held, window: usual };
         let client = self.doorman.client.clone();
-        let jam = Jam::new(Box::new(move || client.first_waiting_for_memory()));
+        let jam = Jam::new(Box::new(move || client.waiting_for_memory()));
         let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
         Ok(s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share).giving_way(jam)))
     }

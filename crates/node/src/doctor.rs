@@ -283,11 +283,8 @@ fn choices(cpu: &Cpu, memory: &Memory, kernel: &Kernel, drives: &[DriveProbe]) -
     let budget = memory_budget(bytes);
     let of = bytes.map_or("memory is not known".into(), |bytes| format!("an eighth of {}", mib(bytes)));
     choices.push(choice("chunks in flight", &mib(budget), format!("{of}, between 32 MiB and 1 GiB")));
-    choices.push(if affords_huge_pages(bytes) {
-        choice("huge pages", "as the system gives them", "they make large objects quicker".into())
-    } else {
-        choice("huge pages", "none", "memory is short, and each small buffer could take 2 MiB".into())
-    });
+    let why = "a small buffer in fresh memory would take 2 MiB of it, and nothing was measured to be quicker";
+    choices.push(choice("huge pages", "none", why.into()));
     for drive in drives {
         let Some(sync_us) = drive.sync_us else { continue };
         let (chosen, why) = if sync_us > SLOW_SYNC_US {
@@ -311,21 +308,10 @@ pub fn memory_budget_here() -> u64 {
     memory_budget(memory.limit_bytes.or(memory.total_bytes))
 }
 
-/// With less memory than this a process does better without huge pages.
-const HUGE_PAGES_MEMORY_MIN: u64 = 4 << 30;
-
-fn affords_huge_pages(bytes: Option<u64>) -> bool {
-    bytes.is_some_and(|bytes| bytes >= HUGE_PAGES_MEMORY_MIN)
-}
-
-/// Has this process do without transparent huge pages where memory is short. The allocator asks for them, and then a
-/// buffer of a few KiB in fresh memory takes 2 MiB of it: under a limit of 256 MiB, a dozen slow readers that had been
-/// granted 20 MiB together took all of it, and the kernel ended the server. Where it cannot be done, there are none.
-pub fn spare_memory() {
-    let memory = memory();
-    if affords_huge_pages(memory.limit_bytes.or(memory.total_bytes)) {
-        return;
-    }
+/// Has this process do without transparent huge pages. The allocator asks for them, and then a buffer of a few KiB in fresh
+/// memory takes 2 MiB of it: under a limit of 256 MiB, a dozen slow readers that had been granted 20 MiB together took all
+/// of it, and the kernel ended the server. Where it cannot be done, there are none.
+pub(crate) fn forgo_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay as they are");
@@ -392,7 +378,6 @@ mod tests {
         assert_eq!(memory_budget(Some(1 << 20)), 32 << 20);
         assert_eq!(memory_budget(Some(1 << 30)), 128 << 20);
         assert_eq!(memory_budget(Some(1 << 40)), 1 << 30);
-        assert_eq!([None, Some(256 << 20), Some(4 << 30)].map(affords_huge_pages), [false, false, true]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub enum Ended {
 
 /// Runs a server until it is told to end. `announce` is called once, when it is ready.
 pub fn serve(options: Options, announce: impl FnOnce(Announcement)) -> Result<Ended, StartError> {
-    doctor::spare_memory();
+    doctor::forgo_huge_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(doctor::cores())
         .max_blocking_threads(BLOCKING_THREADS_MAX)
