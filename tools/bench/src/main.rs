@@ -7,6 +7,7 @@ mod bare_server;
 mod ces;
 mod connection;
 mod drive;
+mod fleet;
 mod payload;
 mod process;
 mod quick_ack;
@@ -36,6 +37,8 @@ enum Command {
     Drive(drive::Arguments),
     /// Erasure code, MD5 and the pipeline around them, on one core.
     Ces(ces::Arguments),
+    /// How durable a code is: a Monte Carlo of failures and repairs, beside the closed form.
+    Fleet(fleet::Arguments),
     /// A server that keeps nothing: the upper bound of the client and of hyper. Ends when its standard input does.
     BareServer(bare_server::Arguments),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::S3(arguments) => s3::run(*arguments),
         Command::Drive(arguments) => drive::run(&arguments),
         Command::Ces(arguments) => ces::run(&arguments),
+        Command::Fleet(arguments) => fleet::run(&arguments),
         Command::BareServer(arguments) => bare_server::run(&arguments),
     };
     match outcome {
