@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Rebuild the metadata view of a stopped server and compare it with the drives.
     Recover(RecoverArgs),
+    /// Back up the metadata of a running server, and bring a backup back.
+    Meta(MetaArgs),
     /// Make, list and revoke access keys.
     Key(KeyArgs),
     /// Back up, restore and rotate the master key.
@@ -436,9 +438,66 @@ pub(crate) struct RecoverArgs {
     /// The file that seals the master key.
     #[arg(long, value_name = "PATH", env = "PANGEA_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Accept metadata that is older than what the drives know of.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) compare: CompareArgs,
+}
+
+/// How metadata is compared with the drives.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct CompareArgs {
+    /// Read and check every shard, instead of only looking it up.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Entries of every list in the report.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) problems: usize,
+    /// A file of object keys, one a line: names what the drives know only by the hash of its key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) names: Option<PathBuf>,
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct MetaArgs {
+    #[command(subcommand)]
+    pub(crate) command: MetaCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum MetaCommand {
+    /// Write the metadata of a running server, as of now, to a new file.
+    ///
+    /// It is sealed by the master key, which is not in it: see `pangea keys backup`.
+    Backup {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The file; it must not exist.
+        file: PathBuf,
+    },
+    /// Bring a backup back onto the drives of a stopped server, and compare it with them.
+    ///
+    /// What was there is moved aside on the same drive. What was written after the backup is not in it; shards that it does
+    /// not know are reported and kept until `pangea worker resume orphans`.
+    Restore {
+        /// The backup, or a snapshot as it lies on a drive.
+        file: PathBuf,
+        /// All directories of the server.
+        #[arg(value_name = "DIR", required = true)]
+        drives: Vec<PathBuf>,
+        /// The file that seals the master key.
+        #[arg(long, value_name = "PATH", env = "PANGEA_KEY_FILE")]
+        key_file: Option<PathBuf>,
+        /// Also if the drives know more than the backup: that is given up.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        compare: CompareArgs,
+    },
 }
 
 #[derive(ClapArgs, Debug)]

@@ -11,6 +11,7 @@ mod drive;
 mod key;
 mod keys;
 mod layout;
+mod meta;
 mod operate;
 mod prompt;
 mod recode;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
         Command::Recode(args) => recode::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Recover(args) => recover::run(&args),
+        Command::Meta(args) => meta::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Keys(args) => keys::run(&args),

@@ -34,6 +34,7 @@ fn the_help_names_every_command_and_every_exit_code() {
           recode       Write a bucket's data anew under another erasure code, in the background
           worker       Show, pause, slow down and wake background work
           recover      Rebuild the metadata view of a stopped server and compare it with the drives
+          meta         Back up the metadata of a running server, and bring a backup back
           key          Make, list and revoke access keys
           keys         Back up, restore and rotate the master key
           config       Show what flags, PANGEA_* variables and the configuration file result in, and who
@@ -67,12 +68,15 @@ fn the_help_names_every_command_and_every_exit_code() {
 
 #[test]
 fn the_contract_of_the_scripts_is_understood() {
-    let good: [&[&str]; 15] = [
+    let good: [&[&str]; 18] = [
         &["server", "a", "b", "--listen", "127.0.0.1:1", "--admin-listen", "127.0.0.1:2", "--erasure", "1+1"],
         &["server", "--config", "pangea.toml", "--region", "here", "--key-file", "k"],
         &["status", "--json", "--admin", "http://127.0.0.1:9001"],
         &["scrub", "--now", "--wait", "--admin", "http://127.0.0.1:9001"],
         &["recover", "a", "b"],
+        &["recover", "a", "--deep", "--force", "--problems", "5", "--names", "list", "--json"],
+        &["meta", "backup", "file", "--admin", "http://127.0.0.1:9001"],
+        &["meta", "restore", "file", "a", "b", "--force", "--deep", "--key-file", "k"],
         &["keys", "backup", "file", "--admin", "http://127.0.0.1:9001"],
         &["keys", "restore", "file", "a", "b"],
         &["keys", "rotate", "--passphrase", "--protector-only"],
@@ -99,9 +103,10 @@ fn the_contract_of_the_scripts_is_understood() {
         let parsed = Args::try_parse_from(std::iter::once("pangea").chain(words.iter().copied()));
         assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
     }
-    let bad: [&[&str]; 7] = [
+    let bad: [&[&str]; 8] = [
         &["serve", "a"],
         &["recover"],
+        &["meta", "restore", "file"],
         &["scrub", "--wait"],
         &["keys", "rotate", "--passphrase", "--key-file", "k"],
         &["status", "--jsn"],

@@ -19,6 +19,8 @@
 //! | `POST /control/v1/worker` | yes | [`WorkerStatus`](crate::control::WorkerStatus) |
 //! | `POST /control/v1/keys/rotate` | yes | [`Rotated`](crate::control::Rotated) |
 //! | `POST /control/v1/keys/backup` | yes | [`KeyBackup`](crate::control::KeyBackup) |
+//! | `POST /control/v1/meta/backup` | yes | [`MetaBackup`](crate::control::MetaBackup) |
+//! | `POST /control/v1/meta/backup/read` | yes | [`MetaBackupBytes`](crate::control::MetaBackupBytes) |
 //! | `POST /control/v1/access-keys/create` | yes | [`CreatedAccessKey`](crate::control::CreatedAccessKey) |
 //! | `POST /control/v1/access-keys/list` | yes | [`AccessKeyInfo`](crate::control::AccessKeyInfo), a list |
 //! | `POST /control/v1/access-keys/revoke` | yes | nothing |
@@ -50,7 +52,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::{Control, ControlError, LayoutWish, NewAccessKey, RecodeWish, Rotation, WorkerWish};
+use crate::control::{
+    Control, ControlError, LayoutWish, MetaBackupPart, NewAccessKey, RecodeWish, Rotation, WorkerWish,
+};
 use crate::entropy::SystemEntropy;
 
 use patience::Patience;
@@ -219,6 +223,11 @@ async fn control(
         (&Method::POST, "/control/v1/keys/rotate") => {
             let rotation: Rotation = read(request).await?;
             done(control.rotate_keys(rotation).await)
+        }
+        (&Method::POST, "/control/v1/meta/backup") => done(control.back_up_meta().await),
+        (&Method::POST, "/control/v1/meta/backup/read") => {
+            let wanted: MetaBackupPart = read(request).await?;
+            done(control.read_meta_backup(wanted).await)
         }
         (&Method::POST, "/control/v1/access-keys/create") => {
             let wanted: NewAccessKey = read(request).await?;

@@ -24,6 +24,10 @@ pub trait Control: Send + Sync {
     fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated>;
     /// The key ring sealed by a passphrase: the bytes of a backup.
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup>;
+    /// Takes a snapshot of the metadata for a backup.
+    fn back_up_meta(&self) -> Reply<'_, MetaBackup>;
+    /// Some bytes of that snapshot; asked for until all are there.
+    fn read_meta_backup(&self, wanted: MetaBackupPart) -> Reply<'_, MetaBackupBytes>;
     /// Makes an access key. Its secret is told now and never again.
     fn create_access_key(&self, wanted: NewAccessKey) -> Reply<'_, CreatedAccessKey>;
     /// All access keys, without their secrets.
@@ -335,6 +339,39 @@ pub struct Rotated {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyBackup {
     /// The bytes of the file, in hex.
+    pub hex: String,
+}
+
+/// A snapshot of the metadata that can be fetched, part by part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetaBackup {
+    /// The cluster's id, in hex.
+    pub cluster: String,
+    /// The meta generation that wrote it.
+    pub generation: u64,
+    /// The last request that it shows.
+    pub seq: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Their BLAKE3, in hex.
+    pub hash: String,
+}
+
+/// Which bytes of a snapshot are wanted: some from there on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetaBackupPart {
+    /// The snapshot's last request.
+    pub seq: u64,
+    /// Where to begin.
+    pub offset: u64,
+}
+
+/// Some bytes of a snapshot, at least one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetaBackupBytes {
+    /// The bytes, in hex.
     pub hex: String,
 }
 

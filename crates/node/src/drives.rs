@@ -212,7 +212,7 @@ fn move_aside(path: &Path, now_ms: WallMs) -> Result<Option<PathBuf>, DriveError
 }
 
 /// Makes `damaged-<unixtime>`, or the next free name.
-fn make_damaged(path: &Path, now_ms: WallMs) -> Result<PathBuf, DriveError> {
+pub(crate) fn make_damaged(path: &Path, now_ms: WallMs) -> Result<PathBuf, DriveError> {
     const NAMES: u64 = 1000;
     for second in now_ms / 1000..now_ms / 1000 + NAMES {
         let target = path.join(format!("{DAMAGED_PREFIX}{second}"));

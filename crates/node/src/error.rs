@@ -86,8 +86,15 @@ impl StartError {
             Self::Meta(MetaError::NewerFormat { .. }) => {
                 "start it with the newer pangea that wrote it".into()
             }
-            Self::Meta(MetaError::Stale { .. }) => {
-                "name all directories of the cluster: a newer copy of the metadata is on one that is missing"
+            Self::Meta(MetaError::Stale { .. } | MetaError::LogLost { .. }) => {
+                "name all directories of the cluster: a newer copy of the metadata is on one that is missing; if none is \
+                 left, `pangea meta restore FILE DIR...` brings a backup back, and `pangea recover --force DIR...` goes \
+                 on from the older state"
+                    .into()
+            }
+            Self::Meta(MetaError::Gap { .. }) => {
+                "name all directories of the cluster, or put the missing files back below DIR/meta; if they are gone, \
+                 `pangea meta restore FILE DIR... --force` brings a backup back, or the newest DIR/meta/snapshot-*"
                     .into()
             }
             Self::Meta(_) => "name all directories of the cluster; `pangea recover DIR...` says more".into(),

@@ -12,12 +12,13 @@
 //! | `roster` `checkup` `reshape` | the drives that are mounted; whether they are well; how they come, move and leave |
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
-//! | [`doctor`] [`recover`] [`restore`] | the capability probe; metadata from the log; keys from a backup |
+//! | [`doctor`] [`recover`] [`backup`] [`restore`] | the capability probe; metadata from the log, and from a backup; keys from a backup |
 //! | `tls` `journal` | certificates; the log of requests |
 //! | `clock` `entropy` `pool` `handler` `credentials` | what the node lends to the crates below |
 
 mod admin;
 mod assemble;
+pub mod backup;
 mod checkup;
 mod clock;
 pub mod config;

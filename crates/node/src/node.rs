@@ -12,12 +12,14 @@ use pangea_core::seam::{Clock as _, MonoUs};
 use pangea_transport::{Loopback, Transport as _};
 
 use crate::assemble::Assembly;
+use crate::backup;
 use crate::checkup::Checkup;
 use crate::clock::SystemClock;
 use crate::config::Options;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MetaBackup,
+    MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply, Rotated,
+    Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::credentials::AccessKeys;
 use crate::entropy::SystemEntropy;
@@ -261,6 +263,14 @@ impl Control for Node {
 
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {
         Box::pin(self.vault.back_up(passphrase))
+    }
+
+    fn back_up_meta(&self) -> Reply<'_, MetaBackup> {
+        Box::pin(backup::begin(&self.client, &self.roster, &self.vault))
+    }
+
+    fn read_meta_backup(&self, wanted: MetaBackupPart) -> Reply<'_, MetaBackupBytes> {
+        Box::pin(backup::part(&self.roster, wanted))
     }
 
     fn create_access_key(&self, wanted: NewAccessKey) -> Reply<'_, CreatedAccessKey> {

@@ -3,79 +3,70 @@
 //!
 //! The old view is kept aside until the new one stands. Drives are opened as a server opens them (their superblock and
 //! checkpoint may be healed); nothing is deleted and nothing is formatted.
+//!
+//! | room | owns |
+//! |---|---|
+//! | `report` | what was found |
+//! | `shelf` | the drives and their listings, side by side |
+//! | `census` | blobs against listings, both ways |
+//! | `stripes` | reading a chunk with the master key alone |
+//! | `unknown` | what audit records say of shards that the metadata does not know |
+//! | `names` | which objects hang on what is lost or unknown |
+//! | `mark` | that metadata was set back |
 
-use std::collections::{BTreeMap, BTreeSet};
+mod census;
+pub(crate) mod mark;
+mod names;
+mod report;
+mod shelf;
+mod stripes;
+mod unknown;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pangea_core::audit::AuditKeys;
-use pangea_core::id::{BlobId, ShardId};
-use pangea_core::manifest::Manifest;
-use pangea_core::meta::BlobBody;
 use pangea_core::seam::Disk;
-use pangea_meta::{EmbeddedMeta, Meta, MetaError, PAGE_ROWS_MAX};
-use pangea_store::extent::{ExtentReader, ExtentStore, Options as ExtentOptions};
-use pangea_store::port::LIST_MAX;
-use serde::Serialize;
+use pangea_meta::backup::{Survey, give_up_to, survey, view_seq};
+use pangea_meta::{EmbeddedMeta, Meta, MetaError};
 
-use crate::assemble::{meta_options, view_path};
+use crate::assemble::{log_keys, meta_options, read_layout, view_path};
 use crate::config::Unseal;
-use crate::drives::{Directory, Found, has_meta, look};
+use crate::drives::{Directory, has_meta, look};
+use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::keyfile::{KeyError, Ring, Unlock, read_copies};
 
-/// Unknown blobs that are described one by one; all are counted.
-const UNKNOWN_SHOWN: usize = 20;
+use census::Census;
+use shelf::Shelf;
+
+pub use report::{LostObject, LostStripe, Report, Restored, Unknown};
+
 const VIEW_COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 const ASIDE: &str = ".before-recover";
 
-/// What a recovery found.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Report {
-    /// The cluster.
-    pub cluster: String,
-    /// Requests in the rebuilt view.
-    pub requests: u64,
-    /// The meta generation.
-    pub generation: u64,
-    /// What the metadata's recovery put right.
-    pub notes: Vec<String>,
-    /// Buckets.
-    pub buckets: u64,
-    /// Blobs that something refers to.
-    pub blobs: u64,
-    /// Their stripes, as far as manifests lie in the metadata itself.
-    pub stripes: u64,
-    /// Stripes with all shards on the drives that were named.
-    pub whole_stripes: u64,
-    /// Stripes that lack shards and can be rebuilt.
-    pub short_stripes: u64,
-    /// Stripes with fewer shards than reading needs.
-    pub lost_stripes: u64,
-    /// Blobs whose manifest is itself stored as shards: their stripes were not compared here (a scrub does).
-    pub spilled_blobs: u64,
-    /// Drives that were read: directory and shards.
-    pub drives: Vec<(PathBuf, u64)>,
-    /// Directories that could not be read, and why.
-    pub unread: Vec<(PathBuf, String)>,
-    /// Blobs with shards on the drives that the metadata does not know: of writes that were never acknowledged, or of
-    /// metadata that is gone.
-    pub unknown_blobs: u64,
-    /// Some of them, with what their audit records say.
-    pub unknown: Vec<String>,
+/// How to compare.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Depth {
+    /// Reads and checks every shard instead of only looking it up.
+    pub deep: bool,
+    /// Entries of every list of the report.
+    pub shown: usize,
+    /// A file of object keys, one a line, to name what audit records know by hash only.
+    pub names: Option<PathBuf>,
 }
 
-impl Report {
-    /// Whether every stripe that the metadata knows can be read.
-    pub fn is_complete(&self) -> bool {
-        self.lost_stripes == 0
-    }
-}
-
-/// Rebuilds and compares. The server must be stopped.
-pub fn recover(directories: &[PathBuf], unseal: &Unseal) -> Result<Report, StartError> {
+/// Rebuilds and compares. The server must be stopped. With `force` an older state than the drives know of is accepted.
+/// `progress` is told how many blobs were compared.
+pub fn recover(
+    directories: &[PathBuf],
+    unseal: &Unseal,
+    depth: &Depth,
+    force: bool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, StartError> {
     let unlock = Unlock::read(unseal).map_err(StartError::Key)?;
     let looked = look(directories).map_err(StartError::Drive)?;
     let usable: Vec<PathBuf> = looked.iter().filter(|d| d.disk.is_some()).map(|d| d.path.clone()).collect();
@@ -83,31 +74,77 @@ pub fn recover(directories: &[PathBuf], unseal: &Unseal) -> Result<Report, Start
         return Err(StartError::Key(KeyError::NoCopy { found: Vec::new() }));
     }
     let ring = read_copies(&usable, &unlock).map_err(StartError::Key)?.ring;
-    let meta = rebuild(&looked, &ring)?;
+    let (meta, given_up) = rebuild(&looked, &ring, force)?;
+    let report = finish(&meta, &looked, &ring, depth, given_up, progress);
+    meta.close();
+    report
+}
+
+/// Marks the metadata if it was set back, and compares it with the drives.
+pub(crate) fn finish(
+    meta: &EmbeddedMeta,
+    directories: &[Directory],
+    ring: &Ring,
+    depth: &Depth,
+    set_back: Option<Survey>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|source| StartError::System { doing: "start threads", source })?;
-    let report = runtime.block_on(compare(&meta, &looked, &ring)).map_err(StartError::Meta)?;
-    meta.close();
-    Ok(report)
+    runtime.block_on(async {
+        if let Some(to) = set_back {
+            mark::set(meta, to.seq(), to.generation).await.map_err(StartError::Meta)?;
+        }
+        compare(meta, directories, ring, depth, progress).await
+    })
 }
 
-/// A fresh view from snapshot and log.
-fn rebuild(directories: &[Directory], ring: &Ring) -> Result<EmbeddedMeta, StartError> {
-    let drives: Vec<(PathBuf, Arc<dyn Disk>)> = directories
-        .iter()
-        .filter(|directory| has_meta(&directory.path))
+/// The directories with metadata and their disks.
+pub(crate) fn log_drives(directories: &[Directory]) -> Vec<(PathBuf, Arc<dyn Disk>)> {
+    let with_meta = directories.iter().filter(|directory| has_meta(&directory.path));
+    with_meta
         .filter_map(|directory| Some((directory.path.clone(), directory.disk.clone()? as Arc<dyn Disk>)))
-        .collect();
-    let known = directories.iter().map(|directory| directory.meta_generation).max().unwrap_or(0);
+        .collect()
+}
+
+/// The newest meta generation that any superblock knows.
+pub(crate) fn known_generation(directories: &[Directory]) -> u64 {
+    directories.iter().map(|directory| directory.meta_generation).max().unwrap_or(0)
+}
+
+/// A fresh view from snapshot and log; and the older state that was accepted, if it was.
+fn rebuild(
+    directories: &[Directory],
+    ring: &Ring,
+    force: bool,
+) -> Result<(EmbeddedMeta, Option<Survey>), StartError> {
+    let drives = log_drives(directories);
+    let disks: Vec<Arc<dyn Disk>> = drives.iter().map(|(_, disk)| disk.clone()).collect();
+    let known = known_generation(directories);
+    if drives.is_empty() {
+        return Err(StartError::Meta(MetaError::Stale { found: 0, known }));
+    }
     let homes: Vec<&Path> = drives.iter().map(|(path, _)| path.as_path()).collect();
+    let keys = log_keys(ring);
+    let there = survey(&disks, ring.cluster, &keys).map_err(StartError::Meta)?;
+    // The view that is about to be replaced may be the only one to know that the log was rolled back.
+    let views = homes.iter().filter_map(|home| view_seq(&view_path(home), ring.cluster));
+    let view_seq = views.max().unwrap_or(0);
+    let (is_stale, is_behind) = (there.generation < known, view_seq > there.seq());
+    if is_behind && !force {
+        return Err(StartError::Meta(MetaError::LogLost { view_seq, log_seq: there.log_seq }));
+    }
+    if is_stale && force {
+        give_up_to(&disks, ring.cluster, &keys, known + 1, &SystemEntropy).map_err(StartError::Meta)?;
+    }
     let failed = |source| StartError::System { doing: "set the old view aside", source };
     let options = meta_options(&drives, ring, known)?;
     homes.iter().try_for_each(|home| set_aside(home)).map_err(failed)?;
     match EmbeddedMeta::open(options) {
         Ok(meta) => {
             homes.iter().try_for_each(|home| forget_aside(home)).map_err(failed)?;
-            Ok(meta)
+            Ok((meta, (is_stale || is_behind).then_some(there)))
         }
         Err(error) => {
             homes.iter().try_for_each(|home| bring_back(home)).map_err(failed)?;
@@ -145,139 +182,37 @@ fn forget_aside(home: &Path) -> io::Result<()> {
 }
 
 /// Both ways: does every stripe have its shards, and does every shard belong to something?
-async fn compare(meta: &dyn Meta, directories: &[Directory], ring: &Ring) -> Result<Report, MetaError> {
-    let status = meta.status().await?;
+async fn compare(
+    meta: &dyn Meta,
+    directories: &[Directory],
+    ring: &Ring,
+    depth: &Depth,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, StartError> {
+    let failed = StartError::Meta;
+    let status = meta.status().await.map_err(failed)?;
     let mut report = Report {
         cluster: ring.cluster.to_string(),
         requests: status.applied_seq,
         generation: status.generation,
+        restored: mark::read(meta).await.map_err(failed)?,
         notes: status.recovery_notes,
-        buckets: meta.buckets().await?.len() as u64,
+        deep: depth.deep,
+        buckets: meta.buckets().await.map_err(failed)?.len() as u64,
         ..Report::default()
     };
-    let (mut seen, mut readers) = (BTreeMap::new(), Vec::new());
-    for directory in directories {
-        match read_drive(directory, &mut seen) {
-            Ok((reader, shards)) => {
-                readers.push(reader);
-                report.drives.push((directory.path.clone(), shards));
-            }
-            Err(why) => report.unread.push((directory.path.clone(), why)),
-        }
-    }
-    let known = count_stripes(meta, &seen, &mut report).await?;
-    describe_unknown(&seen, &known, &readers, ring, &mut report);
-    Ok(report)
-}
-
-/// Which shards of which blobs were seen: blob → (chunk, index).
-type Seen = BTreeMap<BlobId, BTreeSet<(u32, u8)>>;
-
-fn read_drive(directory: &Directory, seen: &mut Seen) -> Result<(ExtentReader, u64), String> {
-    let (Some(disk), Found::Formatted(identity)) = (&directory.disk, &directory.found) else {
-        return Err(match &directory.found {
-            Found::Unusable(error) => error.to_string(),
-            Found::Damaged(_) => "its superblock is damaged; the next start rebuilds it".to_owned(),
-            _ => "it is not a drive yet".to_owned(),
-        });
-    };
-    let opened = ExtentStore::open(disk.clone() as Arc<dyn Disk>, *identity, ExtentOptions::default());
-    let (store, _) = opened.map_err(|error| error.to_string())?;
-    let reader = store.reader();
-    let (mut after, mut shards): (Option<ShardId>, u64) = (None, 0);
-    loop {
-        let page = reader.list(after, LIST_MAX);
-        let Some(last) = page.last() else { return Ok((reader, shards)) };
-        after = Some(last.id);
-        shards += page.len() as u64;
-        for shard in page {
-            seen.entry(shard.id.chunk.blob).or_default().insert((shard.id.chunk.chunk, shard.id.index));
-        }
-    }
-}
-
-/// Walks all blobs; gives the ids of those that exist.
-async fn count_stripes(
-    meta: &dyn Meta,
-    seen: &Seen,
-    report: &mut Report,
-) -> Result<BTreeSet<BlobId>, MetaError> {
-    let (mut known, mut after) = (BTreeSet::new(), None);
-    let none = BTreeSet::new();
-    loop {
-        let page = meta.blobs(after, PAGE_ROWS_MAX).await?;
-        let Some((last, _)) = page.last() else { return Ok(known) };
-        after = Some(*last);
-        for (id, row) in page {
-            known.insert(id);
-            if row.refs == 0 {
-                continue;
-            }
-            report.blobs += 1;
-            let manifest = match &row.body {
-                BlobBody::Chunked { manifest } => Manifest::decode(manifest),
-                BlobBody::ChunkedSpilled { .. } => {
-                    report.spilled_blobs += 1;
-                    continue;
-                }
-                BlobBody::Inline { .. } | BlobBody::Composite { .. } | BlobBody::CompositeSpilled { .. } => {
-                    continue;
-                }
-            };
-            let shards = seen.get(&id).unwrap_or(&none);
-            match manifest {
-                Ok(manifest) => count_blob(&manifest, shards, report),
-                Err(error) => report.notes.push(format!("blob {id}: {error}")),
-            }
-        }
-    }
-}
-
-fn count_blob(manifest: &Manifest, shards: &BTreeSet<(u32, u8)>, report: &mut Report) {
-    for (number, entry) in (0..manifest.chunks()).filter_map(|chunk| Some((chunk, manifest.chunk(chunk)?))) {
-        let code = entry.shape.code;
-        let found =
-            shards.range((number, 0)..=(number, u8::MAX)).filter(|(_, index)| *index < code.n()).count();
-        report.stripes += 1;
-        if found == usize::from(code.n()) {
-            report.whole_stripes += 1;
-        } else if found >= usize::from(code.k()) {
-            report.short_stripes += 1;
-        } else {
-            report.lost_stripes += 1;
-        }
-    }
-}
-
-fn describe_unknown(
-    seen: &Seen,
-    known: &BTreeSet<BlobId>,
-    readers: &[ExtentReader],
-    ring: &Ring,
-    report: &mut Report,
-) {
+    let layout = read_layout(meta).await?;
+    let shelf = Shelf::open(directories, layout.as_ref(), &mut report);
     // Audit records are always sealed under the oldest master key.
     let keys = AuditKeys::new(&ring.generations().first().expect("a ring is never empty").key);
-    for (blob, shards) in seen.iter().filter(|(blob, _)| !known.contains(blob)) {
-        report.unknown_blobs += 1;
-        if report.unknown.len() >= UNKNOWN_SHOWN {
-            continue;
-        }
-        let Some((chunk, index)) = shards.first() else { continue };
-        let chunk = pangea_core::id::ChunkId { blob: *blob, chunk: *chunk };
-        let id = ShardId { chunk, index: *index };
-        let header = readers.iter().find_map(|reader| reader.header(id).ok());
-        let text = match header.map(|header| keys.open(*blob, &header.audit)) {
-            Some(Ok(record)) => format!(
-                "blob {blob}: {:?} in bucket {}, {} bytes, begun {} ms after 1970",
-                record.owner,
-                record.key.bucket,
-                record.blob_len.map_or("an unknown number of".to_owned(), |len| len.to_string()),
-                record.created_ms
-            ),
-            Some(Err(error)) => format!("blob {blob}: {error}"),
-            None => format!("blob {blob}: no header can be read"),
-        };
-        report.unknown.push(text);
+    let mut census = Census::new(meta, shelf, keys, &mut report, depth.shown, progress);
+    census.run().await.map_err(failed)?;
+    let (lost, mut finds) = (std::mem::take(&mut census.lost), std::mem::take(&mut census.finds).all);
+    names::name(meta, lost, &mut finds, &mut report, depth.shown).await.map_err(failed)?;
+    if let Some(path) = &depth.names {
+        let unread = |source| StartError::System { doing: "read the list of names", source };
+        names::name_from_list(path, &mut finds).map_err(unread)?;
     }
+    names::list(meta, &finds, &mut report, depth.shown).await.map_err(failed)?;
+    Ok(report)
 }

@@ -19,8 +19,9 @@ use tokio::net::TcpStream;
 use crate::admin::TOKEN_FILE_NAME;
 use crate::config::Secret;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MetaBackup,
+    MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply, Rotated,
+    Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::keyfile::read_bounded;
 
@@ -129,7 +130,7 @@ impl Remote {
 }
 
 /// Waits for an answer, for callers without a runtime.
-pub fn wait<T>(answer: impl Future<Output = Result<T, ControlError>>) -> Result<T, ControlError> {
+pub fn wait<T, E: From<ControlError>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| ControlError::Failed { why: error.to_string() })?.block_on(answer)
 }
@@ -185,6 +186,14 @@ impl Control for Remote {
 
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {
         Box::pin(async move { self.post("/control/v1/worker", &wish).await })
+    }
+
+    fn back_up_meta(&self) -> Reply<'_, MetaBackup> {
+        Box::pin(self.post("/control/v1/meta/backup", &()))
+    }
+
+    fn read_meta_backup(&self, wanted: MetaBackupPart) -> Reply<'_, MetaBackupBytes> {
+        Box::pin(async move { self.post("/control/v1/meta/backup/read", &wanted).await })
     }
 
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {

@@ -11,8 +11,9 @@ use super::patience::Patience;
 use super::{Parts, Token, WRITE_TIMEOUT, is_loopback_name, serve};
 use crate::config::Secret;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, NewAccessKey,
-    Pass, PassReport, RecodeWish, Recoding, Reply, Rotated, Rotation, Status, WorkerStatus, WorkerWish,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MetaBackup,
+    MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply, Rotated,
+    Rotation, Status, WorkerStatus, WorkerWish,
 };
 use crate::entropy::SystemEntropy;
 use crate::remote::Remote;
@@ -57,6 +58,14 @@ impl Control for Puppet {
     fn set_worker(&self, _: WorkerWish) -> Reply<'_, WorkerStatus> {
         refused()
     }
+    fn back_up_meta(&self) -> Reply<'_, MetaBackup> {
+        Box::pin(std::future::ready(Err(ControlError::Failed { why: "no snapshot".into() })))
+    }
+
+    fn read_meta_backup(&self, wanted: MetaBackupPart) -> Reply<'_, MetaBackupBytes> {
+        Box::pin(std::future::ready(Ok(MetaBackupBytes { hex: format!("{:02x}", wanted.offset) })))
+    }
+
     fn back_up_keys(&self, passphrase: String) -> Reply<'_, KeyBackup> {
         Box::pin(std::future::ready(Ok(KeyBackup { hex: passphrase })))
     }
