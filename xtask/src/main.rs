@@ -42,6 +42,7 @@ cargo xtask COMMAND
   sim --seeds N [--seed S] [--soak]
                              the simulator (release build); arguments are handed on
   soak model                 the verbs against a model bucket, more than a million requests (release build)
+  soak room                  sixteen objects of a GiB written and read at once in 256 MiB
   fuzz [--seconds N] [TARGET ...]
                              fuzzes the named targets, or all, N (60) seconds each; needs the nightly toolchain
   fuzz --list                names the fuzz targets

@@ -25,7 +25,7 @@ type Client = (&'static str, &'static [&'static str], Duration);
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [Client; 9] = [
+const CLIENTS: [Client; 12] = [
     ("golden.py", &[], MINUTE.saturating_mul(5)),
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
@@ -35,7 +35,14 @@ const CLIENTS: [Client; 9] = [
     ("kill.py", &["--kills", "8", "--seconds", "280"], MINUTE.saturating_mul(5)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),
     ("bad_start.py", &[], MINUTE.saturating_mul(4)),
+    ("stress.py", &[], MINUTE.saturating_mul(4)),
+    ("room.py", &[], MINUTE.saturating_mul(4)),
+    ("drives.py", &[], MINUTE.saturating_mul(15)),
 ];
+
+/// What lies beside them and is no test.
+#[cfg(test)]
+const HELPERS: [&str; 4] = ["confine.py", "harness.py", "proxy.py", "raw.py"];
 
 /// `cargo xtask test`: all of it, or with `fast` what needs nothing installed.
 pub fn test(fast: bool) -> Result<bool> {
@@ -164,16 +171,27 @@ pub fn sim(args: &[String]) -> Result<bool> {
     Ok(true)
 }
 
-/// `cargo xtask soak model`: the long run of the gateway's model test.
+/// The long form of `room.py`: 16 GiB on one drive, and as much time as a slow one needs.
+const ROOM_SOAK: [Client; 1] =
+    [("room.py", &["--object-mib", "1024", "--drives", "1", "--seconds", "3600"], MINUTE.saturating_mul(61))];
+
+/// `cargo xtask soak model|room`: the long run of the gateway's model test, or of many large objects in little memory.
 pub fn soak(args: &[String]) -> Result<bool> {
     match args {
-        [what] if what == "model" => {}
-        other => bail!("nothing to soak called {other:?}; there is: model"),
+        [what] if what == "model" => {
+            let test = ["test", "--release", "-p", "pangea-gateway", "--test", "door", "--"];
+            let long = ["--ignored", "--nocapture", "a_million_steps"];
+            call(cargo().args(test).args(long), SOAK_LIMIT)?;
+            Ok(true)
+        }
+        [what] if what == "room" => {
+            let mut steps = Steps::default();
+            let ready = Ready::make(&mut steps);
+            run_clients(&mut steps, ready, &ROOM_SOAK)?;
+            Ok(steps.finish())
+        }
+        other => bail!("nothing to soak called {other:?}; there are: model, room"),
     }
-    let test = ["test", "--release", "-p", "pangea-gateway", "--test", "door", "--"];
-    let long = ["--ignored", "--nocapture", "a_million_steps"];
-    call(cargo().args(test).args(long), SOAK_LIMIT)?;
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -188,7 +206,7 @@ mod tests {
         let mut there: Vec<String> = fs::read_dir(&dir)
             .expect("the scripts are committed")
             .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".py") && !["harness.py", "proxy.py"].contains(&name.as_str()))
+            .filter(|name| name.ends_with(".py") && !HELPERS.contains(&name.as_str()))
             .collect();
         there.sort();
         let mut run: Vec<&str> = CLIENTS.iter().map(|client| client.0).collect();
