@@ -34,8 +34,13 @@ pub(super) fn open(options: Options) -> Result<Engine, MetaError> {
     let mut notes = inventory.notes.clone();
     let (view, walked) = bring_up(&options, &inventory, &mut notes)?;
     notes.extend(walked.notes.iter().cloned());
-    notes.extend(walk::heal(&inventory, &walked, &mut drives));
     let newest = inventory.snapshots.values().next_back();
+    // A view that is nearly up to date needs little of the log, and a drive that joins needs all of it.
+    let base = newest
+        .map_or(Position::default(), |found| Position { seq: found.header.seq, chain: found.header.chain });
+    let is_short = walk::is_missing(&inventory, base, &drives);
+    let all = is_short.then(|| walk::walk(&inventory, base, |_, _, _| Ok(())).ok()).flatten();
+    notes.extend(walk::heal(&inventory, all.as_ref().unwrap_or(&walked), &mut drives));
     if let Some(newest) = newest {
         notes.extend(snapshot::heal(newest, &mut drives));
     }
@@ -66,6 +71,17 @@ pub(super) fn open(options: Options) -> Result<Engine, MetaError> {
         status: progress,
     };
     engine.begin_generation()?;
+    if is_short && all.is_none() {
+        // What the log lacks, the view has: a snapshot of it is all that the drives need.
+        let taken = engine.snapshot();
+        let why = |error: MetaError| {
+            format!("the log has gaps before the view, and no snapshot closes them: {error}")
+        };
+        engine.status.notes.push(match taken {
+            Ok(seq) => format!("the log had gaps before the view; {} closes them", snapshot_name(seq)),
+            Err(error) => why(error),
+        });
+    }
     Ok(engine)
 }
 

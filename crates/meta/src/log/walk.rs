@@ -274,6 +274,15 @@ fn scan_tail(log: &FoundLog, file: &dyn DiskFile, from: u64, number: u32) -> io:
     Ok(tail)
 }
 
+/// Whether a live drive lacks a file of the log behind `start`.
+pub(crate) fn is_missing(inventory: &Inventory, start: Position, drives: &[LogDrive]) -> bool {
+    let has = |log: &FoundLog, number: usize| log.copies.iter().any(|(drive, _)| *drive == number);
+    let live = |(_, drive): &(usize, &LogDrive)| drive.live;
+    relevant(inventory, start)
+        .iter()
+        .any(|(log, _)| drives.iter().enumerate().filter(live).any(|(number, _)| !has(log, number)))
+}
+
 /// Puts right the copies of the walked files: every live drive has all of them afterwards. A drive that cannot take them is
 /// out.
 pub(crate) fn heal(inventory: &Inventory, walked: &Walked, drives: &mut [LogDrive]) -> Vec<String> {

@@ -123,6 +123,27 @@ fn an_older_snapshot_is_healed_by_a_log_that_reaches_it_and_refused_with_the_gap
 }
 
 #[test]
+fn a_drive_that_joins_gets_the_whole_history_though_the_view_needs_none_of_it() {
+    for (snapshots, gap) in [(false, false), (true, false), (false, true)] {
+        let story = story(snapshots);
+        let recorder = Recorder::new(vec![story.new.drives[0].clone(), Image::default()]);
+        if gap {
+            recorder.lose(0, &recorder.names(0, "meta/log-")[0]);
+        }
+        let dir = TempDir::new();
+        std::fs::write(dir.view(), &story.new.view).expect("written");
+        let place = ViewPlace::Path(dir.view());
+        let engine = Engine::open(options(&recorder.drives(), place)).expect("opens");
+        assert_eq!(kept_by(&engine), story.rows);
+        drop(engine);
+        for drive in recorder.drives() {
+            let alone = Engine::open(options(&[drive], ViewPlace::Memory)).expect("opens alone");
+            assert_eq!(kept_by(&alone), story.rows, "snapshots: {snapshots}, gap: {gap}");
+        }
+    }
+}
+
+#[test]
 fn a_refused_start_leaves_the_view_where_it_was() {
     let story = story(true);
     let recorder = Recorder::new(story.new.drives.clone());
