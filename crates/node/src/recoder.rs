@@ -3,6 +3,7 @@
 //! Owns the list of those buckets, a setting, so that a recoding goes on after a restart.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pangea_client::{Client, ClientError};
@@ -17,6 +18,9 @@ use crate::workers::{Done, Worker};
 const RECODING_SETTING: &str = "recode/buckets";
 /// How soon a bucket is looked at again that could not all be recoded.
 const AGAIN: Duration = Duration::from_secs(60);
+/// After a recoding: what it left is garbage, and seen to be gone, in so many looks.
+const CENSUSES: u32 = 3;
+const CENSUS_AGAIN: Duration = Duration::from_secs(90);
 /// How often it is looked whether there is one.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
@@ -26,12 +30,14 @@ pub(crate) struct Recoder {
     reshaper: Arc<Reshaper>,
     /// Who takes the census that sees old codes go.
     rebalance: Arc<Worker>,
+    /// Censuses still to be asked for: parts of an old upload go only after the upload itself.
+    censuses: AtomicU32,
 }
 
 impl Recoder {
     /// Over a data path.
     pub(crate) fn new(client: Client, reshaper: Arc<Reshaper>, rebalance: Arc<Worker>) -> Arc<Self> {
-        Arc::new(Self { client, reshaper, rebalance })
+        Arc::new(Self { client, reshaper, rebalance, censuses: AtomicU32::new(0) })
     }
 
     /// Sets a bucket's code and queues it, or tells how far it is.
@@ -72,7 +78,14 @@ impl Recoder {
         let words = |error: ClientError| error.to_string();
         let names = self.buckets().await.map_err(words)?;
         if names.is_empty() {
-            return Ok(Done { report: None, next: LOOK_EVERY });
+            let left = self.censuses.load(Ordering::Relaxed);
+            if left == 0 {
+                return Ok(Done { report: None, next: LOOK_EVERY });
+            }
+            self.censuses.store(left - 1, Ordering::Relaxed);
+            self.reshaper.ask_for_census();
+            self.rebalance.request();
+            return Ok(Done { report: None, next: CENSUS_AGAIN });
         }
         let (mut lines, mut left) = (vec![], vec![]);
         for name in names {
@@ -95,9 +108,8 @@ impl Recoder {
             }
         }
         self.remember(&left).await.map_err(words)?;
-        self.reshaper.ask_for_census();
-        self.rebalance.request();
-        let next = if left.is_empty() { LOOK_EVERY } else { AGAIN };
+        self.censuses.store(CENSUSES, Ordering::Relaxed);
+        let next = if left.is_empty() { CENSUS_AGAIN } else { AGAIN };
         Ok(Done { report: Some(lines.join("; ")), next })
     }
 
