@@ -124,7 +124,7 @@ impl Client {
         let chunk_bytes = config.chunk_bytes;
         let (sealing, head) = self.begin(plan, code, chunk_bytes).await?;
         let sealing = Arc::new(sealing);
-        let flight = self.inner.flight.enter(sealing.blob);
+        let flight = self.inner.flight.enter_writing(sealing.blob);
         let mut landed = Landed { manifest: Manifest::new(head), todos: vec![], oldest_epoch: u32::MAX };
         let mut stripes = FuturesOrdered::new();
         let window = self.window(&config, chunk_bytes);

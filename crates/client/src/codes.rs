@@ -47,10 +47,19 @@ impl Client {
         Ok(())
     }
 
-    /// A census saw these codes and no others.
-    pub(crate) async fn forget_older_codes(&self, seen: &BTreeSet<(u8, u8)>) -> Result<(), ClientError> {
-        let mut older = older_codes(self.meta().as_ref()).await.map_err(ClientError::Meta)?;
-        older.retain(|code| seen.contains(code));
+    /// The codes that were given up, as far as is known.
+    pub(crate) async fn older_codes(&self) -> Result<Vec<(u8, u8)>, ClientError> {
+        older_codes(self.meta().as_ref()).await.map_err(ClientError::Meta)
+    }
+
+    /// A census that began when `known` were given up saw these codes and no others. One that was given up since stays.
+    pub(crate) async fn forget_older_codes(
+        &self,
+        known: &[(u8, u8)],
+        seen: &BTreeSet<(u8, u8)>,
+    ) -> Result<(), ClientError> {
+        let mut older = self.older_codes().await?;
+        older.retain(|code| seen.contains(code) || !known.contains(code));
         self.set_older_codes(&older).await
     }
 

@@ -16,7 +16,14 @@ use crate::client::Client;
 use crate::door::ClientError;
 use crate::runtime::Runtime;
 
-type Counts = Arc<Mutex<BTreeMap<BlobId, u32>>>;
+/// Who is there: all, and those of them that write.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    all: u32,
+    writers: u32,
+}
+
+type Counts = Arc<Mutex<BTreeMap<BlobId, Count>>>;
 
 /// See the module.
 #[derive(Default)]
@@ -28,18 +35,38 @@ pub(crate) struct Flight {
 pub(crate) struct InFlight {
     counts: Counts,
     blob: BlobId,
+    writing: bool,
 }
 
 impl Flight {
-    /// Marks a blob.
+    /// Marks a blob that is read.
     pub(crate) fn enter(&self, blob: BlobId) -> InFlight {
-        *self.counts.lock().expect("counting does not panic").entry(blob).or_default() += 1;
-        InFlight { counts: self.counts.clone(), blob }
+        self.mark(blob, false)
     }
 
-    /// Everything that somebody writes or reads now.
-    pub(crate) fn blobs(&self) -> Vec<BlobId> {
-        self.counts.lock().expect("counting does not panic").keys().copied().collect()
+    /// Marks a blob that is being written.
+    pub(crate) fn enter_writing(&self, blob: BlobId) -> InFlight {
+        self.mark(blob, true)
+    }
+
+    fn mark(&self, blob: BlobId, writing: bool) -> InFlight {
+        let mut counts = self.counts.lock().expect("counting does not panic");
+        let count = counts.entry(blob).or_default();
+        count.all += 1;
+        count.writers += u32::from(writing);
+        InFlight { counts: self.counts.clone(), blob, writing }
+    }
+
+    /// Everything that is being written now.
+    pub(crate) fn written(&self) -> Vec<BlobId> {
+        let counts = self.counts.lock().expect("counting does not panic");
+        counts.iter().filter(|(_, count)| count.writers > 0).map(|(blob, _)| *blob).collect()
+    }
+
+    /// Whether somebody writes it now.
+    pub(crate) fn is_written(&self, blob: BlobId) -> bool {
+        let counts = self.counts.lock().expect("counting does not panic");
+        counts.get(&blob).is_some_and(|count| count.writers > 0)
     }
 
     /// Whether somebody writes or reads it now.
@@ -78,8 +105,9 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().expect("counting does not panic");
         if let Some(count) = counts.get_mut(&self.blob) {
-            *count -= 1;
-            if *count == 0 {
+            count.all -= 1;
+            count.writers -= u32::from(self.writing);
+            if count.all == 0 {
                 counts.remove(&self.blob);
             }
         }

@@ -238,7 +238,7 @@ impl Client {
         payload: Bytes,
     ) -> Result<(NewPack, InFlight), ClientError> {
         let inner = &self.inner;
-        let flight = inner.flight.enter(id);
+        let flight = inner.flight.enter_writing(id);
         let chunk = ChunkId { blob: id, chunk: 0 };
         let layout_epoch = self.layout().epoch;
         let len = payload.len() as u64;

@@ -43,6 +43,7 @@ use crate::ground::{Ground, key_drives, seat};
 use crate::handler::Drives;
 use crate::keyfile::Ring;
 use crate::pool::{CpuPool, TokioRuntime};
+use crate::reshape::LogSeat;
 use crate::roster::{Mounted, Roster};
 
 /// The SQLite view, below the first log drive's metadata directory.
@@ -60,6 +61,8 @@ pub(crate) struct Assembly {
     pub key_drives: Vec<PathBuf>,
     pub roster: Arc<Roster>,
     pub meta: Arc<SeatedMeta>,
+    /// Where the metadata log lies.
+    pub log_seats: Vec<LogSeat>,
     pub client: Client,
     pub transport: Arc<Loopback>,
     /// Whether a scrub must go through before everything counts as whole.
@@ -93,13 +96,18 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     }
     ground.settle(&plan, clock.wall_ms())?;
     // A drive that was replaced gets its copy of the metadata log now, not at the next start.
-    let better = ground.meta_drives(1 + usize::from(next.code.m()));
+    let better: Vec<usize> = ground
+        .meta_drives(1 + usize::from(next.code.m()))
+        .into_iter()
+        .filter(|at| !plan.left.contains(at))
+        .collect();
     let meta = if better == log_drives {
         meta
     } else {
         drop(meta);
         open_meta(&ground, &better, clock)?
     };
+    let log_seats = log_seats(&ground, &plan, &better);
     let generation = meta.status().await.map_err(StartError::Meta)?.generation;
     let key_drives = key_drives(&ground.directories, &plan, next.code);
     ground.heal_keys(&key_drives)?;
@@ -113,7 +121,19 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let meta = Arc::new(SeatedMeta::new(meta));
     let (client, transport) = connect(&ground, &roster, meta.clone(), clock);
     client.refresh_layouts().await.map_err(StartError::Client)?;
-    Ok(Assembly { ground, key_drives, roster, meta, client, transport, refill })
+    Ok(Assembly { ground, key_drives, roster, meta, log_seats, client, transport, refill })
+}
+
+/// The drives that the engine was opened on, in its order.
+fn log_seats(ground: &Ground, plan: &Plan, chosen: &[usize]) -> Vec<LogSeat> {
+    let seat = |at: &usize| {
+        let directory = &ground.directories[*at];
+        // A directory without a seat holds the log only until the first look at the seats.
+        let drive = plan.seats.iter().find(|seat| seat.directory == *at);
+        let drive = drive.map_or(DriveId::default(), |seat| seat.action.identity().drive);
+        Some(LogSeat { drive, path: directory.path.clone(), disk: directory.disk.clone()? })
+    };
+    chosen.iter().filter_map(seat).collect()
 }
 
 fn open_meta(ground: &Ground, log_drives: &[usize], clock: &SystemClock) -> Result<EmbeddedMeta, StartError> {
@@ -310,6 +330,7 @@ pub(crate) fn mounted(
         errors: Arc::default(),
         replaces,
         takes_part: true.into(),
+        is_silent: false.into(),
         trouble: None.into(),
     }
 }

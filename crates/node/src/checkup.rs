@@ -15,12 +15,13 @@ use pangea_core::health::{Cause, Finding, Health, judge};
 use pangea_core::id::{DriveId, NodeId};
 use pangea_core::layout::{LayoutDrive, Role, Slot};
 use pangea_core::seam::{Clock as _, Disk, MonoUs};
+use pangea_store::format::superblock::Identity;
 use pangea_store::port::Stopped;
 
 use crate::assemble::{describe, mounted, open_store};
 use crate::clock::SystemClock;
 use crate::drives::{Directory, Found, look};
-use crate::reshape::Reshaper;
+use crate::reshape::{Reshaper, brief};
 use crate::roster::{Mounted, Roster};
 use crate::workers::{Done, Worker};
 
@@ -124,6 +125,7 @@ impl Checkup {
             Some(None) => {
                 tracing::warn!(drive = %path, slot = drive.slot, "the drive works again");
                 drive.set_trouble(None);
+                drive.is_silent.store(false, Ordering::Relaxed);
             }
             Some(Some((cause @ (Cause::Gone | Cause::Other), _))) => {
                 tracing::error!(drive = %path, slot = drive.slot, ?cause, "{why}: the drive is out");
@@ -132,6 +134,7 @@ impl Checkup {
             Some(Some((cause, _))) => {
                 tracing::error!(drive = %path, slot = drive.slot, ?cause, "{why}: no new shards go there");
                 drive.set_trouble(Some(why));
+                drive.is_silent.store(cause == Cause::Silent, Ordering::Relaxed);
             }
         }
         self.wake();
@@ -195,8 +198,12 @@ impl Checkup {
         if directory.meta_generation < generation {
             tracing::warn!(drive = %drive.path, "the drive is older than the metadata: all that it lacks is looked for");
         }
-        let epoch = self.client.layout().epoch;
-        store.set_generation(generation, epoch).await.map_err(|e| e.to_string())?;
+        let layout = self.client.layout();
+        if layout.slot_of(identity.drive) != Some(drive.slot) {
+            return Err("it left the cluster meanwhile".into());
+        }
+        store.set_generation(generation, layout.epoch).await.map_err(|e| e.to_string())?;
+        let identity = Identity { slot: drive.slot.0, ..identity };
         self.roster.mount(mounted(identity, path, disk, store, None));
         Ok(())
     }
@@ -268,13 +275,16 @@ async fn probe(drive: &Arc<Mounted>, probing: Arc<AtomicBool>, writes: bool, mar
     .await;
     match looked {
         None => (Finding::Silent, format!("it does not answer within {} s", PATIENCE.as_secs())),
-        Some((Finding::Well, _)) => match drive.store.status().await.map(|status| status.stopped) {
-            Ok(None) => (Finding::Well, String::new()),
-            Ok(Some(Stopped::ReadOnly)) => (Finding::ReadOnly, "its file system is read-only".to_owned()),
-            Ok(Some(Stopped::Failed(fault))) => {
+        Some((Finding::Well, _)) => match brief(drive.store.status()).await.map(|s| s.map(|s| s.stopped)) {
+            None => (Finding::Silent, "its store does not answer".to_owned()),
+            Some(Ok(None)) => (Finding::Well, String::new()),
+            Some(Ok(Some(Stopped::ReadOnly))) => {
+                (Finding::ReadOnly, "its file system is read-only".to_owned())
+            }
+            Some(Ok(Some(Stopped::Failed(fault)))) => {
                 (Finding::Failing, format!("it takes no writes after {fault}"))
             }
-            Err(error) => (Finding::Failing, error.to_string()),
+            Some(Err(error)) => (Finding::Failing, error.to_string()),
         },
         Some(found) => found,
     }

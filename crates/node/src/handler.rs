@@ -30,6 +30,9 @@ impl Handler for Drives {
             let Some(served) = self.roster.drive(drive_of(&request)) else {
                 return (StoreResponse::Failed(Fault::NoSuchDrive), Bytes::new());
             };
+            if served.is_silent.load(Ordering::Relaxed) {
+                return (StoreResponse::Failed(Fault::Unreachable), Bytes::new());
+            }
             // Bytes that arrive corrupt are not this drive's fault.
             let putting = matches!(request, StoreRequest::Put { .. });
             let answered = answer(served.store.as_ref(), request, body).await;

@@ -75,7 +75,7 @@ impl Node {
         options: Options,
         clock: Arc<SystemClock>,
     ) -> Result<Self, StartError> {
-        let Assembly { ground, key_drives, roster, meta, client, transport, refill } = assembly;
+        let Assembly { ground, key_drives, roster, meta, log_seats, client, transport, refill } = assembly;
         let (cluster, id) = (ground.ring.cluster, ground.node_id());
         let vault = Vault::new(ground.ring, ground.unlock, ground.protector, key_drives, clock.clone());
         let refill = Arc::new(AtomicBool::new(remember_refill(&client, refill).await?));
@@ -92,6 +92,7 @@ impl Node {
             clock: clock.clone(),
             cluster,
             node: id,
+            log_seats,
             code: options.erasure,
         });
         let recoder = Recoder::new(client.clone(), reshaper.clone(), rebalance.clone());

@@ -30,6 +30,8 @@ pub(crate) struct Recoder {
     reshaper: Arc<Reshaper>,
     /// Who takes the census that sees old codes go.
     rebalance: Arc<Worker>,
+    /// Held while the list changes.
+    listing: tokio::sync::Mutex<()>,
     /// Censuses still to be asked for: parts of an old upload go only after the upload itself.
     censuses: AtomicU32,
 }
@@ -37,7 +39,8 @@ pub(crate) struct Recoder {
 impl Recoder {
     /// Over a data path.
     pub(crate) fn new(client: Client, reshaper: Arc<Reshaper>, rebalance: Arc<Worker>) -> Arc<Self> {
-        Arc::new(Self { client, reshaper, rebalance, censuses: AtomicU32::new(0) })
+        let (listing, censuses) = Default::default();
+        Arc::new(Self { client, reshaper, rebalance, listing, censuses })
     }
 
     /// Sets a bucket's code and queues it, or tells how far it is.
@@ -62,6 +65,7 @@ impl Recoder {
             let command = Command::SetCode { name: bucket.name.clone(), code: Some(wanted) };
             self.client.command(command).await.map_err(failed)?;
             code = wanted;
+            let _alone = self.listing.lock().await;
             let mut names = self.buckets().await.map_err(failed)?;
             if !names.contains(&bucket.name) {
                 names.push(bucket.name.clone());
@@ -87,30 +91,42 @@ impl Recoder {
             self.rebalance.request();
             return Ok(Done { report: None, next: CENSUS_AGAIN });
         }
-        let (mut lines, mut left) = (vec![], vec![]);
+        let (mut lines, mut done_with) = (vec![], vec![]);
         for name in names {
+            let code = self.client.bucket(&name).await.ok().map(|bucket| bucket.code);
             match self.client.recode_pass(&name, worker).await {
-                Err(ClientError::NoSuchBucket) => {}
-                Err(error) => {
-                    lines.push(format!("{name}: {error}"));
-                    left.push(name);
-                }
+                Err(ClientError::NoSuchBucket) => done_with.push((name, None)),
+                Err(error) => lines.push(format!("{name}: {error}")),
                 Ok(done) => {
                     lines.push(format!(
                         "{name}: {} of {} versions written anew ({} bytes), {} wait for a drive, {} cannot be read",
                         done.recoded, done.versions, done.bytes, done.waiting, done.unreadable
                     ));
                     // What was written meanwhile has the new code already.
-                    if done.waiting > 0 {
-                        left.push(name);
+                    if done.waiting == 0 {
+                        done_with.push((name, code));
                     }
                 }
             }
         }
-        self.remember(&left).await.map_err(words)?;
+        let left = self.forget(&done_with).await.map_err(words)?;
         self.censuses.store(CENSUSES, Ordering::Relaxed);
         let next = if left.is_empty() { CENSUS_AGAIN } else { AGAIN };
         Ok(Done { report: Some(lines.join("; ")), next })
+    }
+
+    /// Takes buckets off the list, unless they were given another code since; gives what is left.
+    async fn forget(&self, done_with: &[(String, Option<Option<Code>>)]) -> Result<Vec<String>, ClientError> {
+        let _alone = self.listing.lock().await;
+        let mut left = vec![];
+        for name in self.buckets().await? {
+            let now = self.client.bucket(&name).await.ok().map(|bucket| bucket.code);
+            if !done_with.contains(&(name.clone(), now)) {
+                left.push(name);
+            }
+        }
+        self.remember(&left).await?;
+        Ok(left)
     }
 
     async fn buckets(&self) -> Result<Vec<String>, ClientError> {

@@ -12,8 +12,8 @@ mod plan;
 mod seats;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use pangea_client::worker::Emptied;
@@ -26,6 +26,8 @@ use pangea_meta::{Meta as _, SeatedMeta};
 use pangea_store::format::superblock::Identity;
 use tokio::sync::Mutex;
 
+use pangea_store::format::superblock::SUPERBLOCK_FILE;
+
 use crate::assemble::{ADDED_DRIVES_SETTING, mounted, open_store};
 use crate::clock::SystemClock;
 use crate::control::{ControlError, LayoutPlan, LayoutWish, WishedChange};
@@ -34,9 +36,13 @@ use crate::roster::{Mounted, Roster};
 use crate::vault::Vault;
 use crate::workers::{Done, Worker};
 use newcomer::Newcomer;
+use seats::LogSeats;
+pub(crate) use seats::{LogSeat, brief};
 
 /// How soon the rebalancing looks again while something is left to do.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
+/// How soon it looks again while something waits for a drive.
+const FOLLOW_WAITING: Duration = Duration::from_secs(15);
 /// How often it looks for something to do.
 const FOLLOW_EVERY: Duration = Duration::from_secs(60);
 /// Slots whose drives the repair policy drained, u16 each: they are welcome back.
@@ -51,6 +57,8 @@ pub(crate) struct Parts {
     pub clock: Arc<SystemClock>,
     pub cluster: ClusterId,
     pub node: NodeId,
+    /// Where the metadata log lies.
+    pub log_seats: Vec<LogSeat>,
     /// The code that was asked for at the start; without one it follows the number of drives.
     pub code: Option<Code>,
 }
@@ -62,15 +70,14 @@ pub(crate) struct Reshaper {
     changing: Mutex<()>,
     /// Whether a drive came back: what it lacks is looked for.
     census: AtomicBool,
-    /// The slots that the metadata log was last moved to.
-    seated: StdMutex<Vec<u16>>,
+    seats: Mutex<LogSeats>,
 }
 
 impl Reshaper {
     /// Nothing changes yet.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let (changing, seated) = (Mutex::default(), StdMutex::default());
-        Arc::new(Self { parts, changing, census: AtomicBool::new(false), seated })
+        let seats = Mutex::new(LogSeats { at: parts.log_seats.clone(), moved_at: None });
+        Arc::new(Self { parts, changing: Mutex::default(), census: AtomicBool::new(false), seats })
     }
 
     /// Whether a census is to go through before everything counts as whole.
@@ -156,42 +163,60 @@ impl Reshaper {
         Ok((changes, newcomers))
     }
 
-    /// Formats and mounts what is new, then installs the layout.
+    /// Formats and mounts what is new, then installs the layout. What cannot be ends as it began.
     async fn make_so(&self, next: &Layout, newcomers: Vec<Newcomer>) -> Result<(), ControlError> {
-        let generation = self.parts.meta.status().await.map_err(failed)?.generation;
         let mut added = vec![];
+        let Err(error) = self.try_make_so(next, newcomers, &mut added).await else {
+            tracing::info!(epoch = next.epoch, "the layout changed");
+            return Ok(());
+        };
+        // Whatever was heard of it, the layout may be in force.
+        if let Err(error) = self.parts.client.refresh_layouts().await {
+            tracing::warn!(%error, "the layouts could not be read");
+            return Err(failed(error));
+        }
+        let layout = self.parts.client.layout();
+        for path in &added {
+            let mounted = self.parts.roster.mounted();
+            let Some(drive) = mounted.iter().find(|drive| absolute(&drive.path) == *path) else { continue };
+            if layout.slot_of(drive.drive).is_none() {
+                self.unmount(drive, "it could not be added").await;
+                self.parts.roster.forget(Slot(drive.slot));
+                // So that it may be added again; nothing was ever stored there.
+                let _ = std::fs::remove_file(path.join(SUPERBLOCK_FILE));
+            }
+        }
+        Err(error)
+    }
+
+    async fn try_make_so(
+        &self,
+        next: &Layout,
+        newcomers: Vec<Newcomer>,
+        added: &mut Vec<PathBuf>,
+    ) -> Result<(), ControlError> {
+        let generation = self.parts.meta.status().await.map_err(failed)?.generation;
         for mut newcomer in newcomers {
             let slot = next.slot_of(newcomer.drive).ok_or_else(|| failed("the new drive has no slot"))?;
             let identity = Identity { cluster: self.parts.cluster, drive: newcomer.drive, slot: slot.0 };
-            let action = newcomer.action.map_or(Action::Format(identity), Action::Open);
-            let now_ms = self.parts.clock.wall_ms();
-            newcomer.directory.settle(&action, now_ms).map_err(failed)?;
+            newcomer
+                .directory
+                .settle(&Action::Format(identity), self.parts.clock.wall_ms())
+                .map_err(failed)?;
             newcomer.made = false;
             let disk = newcomer.directory.disk().map_err(failed)?.clone();
-            let (store, _) = open_store(disk.clone() as Arc<dyn Disk>, action.identity()).map_err(failed)?;
-            store.set_generation(generation, next.epoch).await.map_err(failed)?;
+            let (store, _) = open_store(disk.clone() as Arc<dyn Disk>, identity).map_err(failed)?;
             let path = newcomer.directory.path.clone();
             added.push(absolute(&path));
-            let identity = Identity { slot: slot.0, ..action.identity() };
-            self.parts.roster.mount(mounted(identity, path, disk, store, None));
+            self.parts.roster.mount(mounted(identity, path, disk, store.clone(), None));
+            store.set_generation(generation, next.epoch).await.map_err(failed)?;
         }
-        self.remember_added(&added, &[]).await.map_err(failed)?;
+        self.remember_added(added, &[]).await.map_err(failed)?;
         let code = self.parts.client.layout().code;
         if code != next.code {
             self.parts.client.keep_older_code(code).await.map_err(failed)?;
         }
-        if let Err(error) = self.parts.client.install_layout(next).await {
-            for path in &added {
-                let mounted = self.parts.roster.mounted();
-                if let Some(drive) = mounted.iter().find(|drive| absolute(&drive.path) == *path) {
-                    self.unmount(drive, "it could not be added").await;
-                    self.parts.roster.forget(Slot(drive.slot));
-                }
-            }
-            return Err(failed(error));
-        }
-        tracing::info!(epoch = next.epoch, "the layout changed");
-        Ok(())
+        self.parts.client.install_layout(next).await.map_err(failed)
     }
 
     /// Keeps the list of directories that the command line need not name.
@@ -210,7 +235,7 @@ impl Reshaper {
     pub(crate) async fn follow(&self, worker: &Worker) -> Result<Done, String> {
         let client = &self.parts.client;
         let words = |error: ClientError| error.to_string();
-        let mut lines = vec![];
+        let mut lines: Vec<String> = self.seat_log().await?.into_iter().collect();
         if self.census.swap(false, Ordering::AcqRel) {
             let found =
                 client.census_pass(worker).await.inspect_err(|_| self.ask_for_census()).map_err(words)?;
@@ -228,12 +253,15 @@ impl Reshaper {
                 moved.moved_shards, moved.moved_bytes, moved.mended, moved.waiting, moved.unreadable
             ));
         }
-        lines.extend(self.let_go(worker).await.map_err(words)?);
-        lines.extend(self.seat_log().await?);
+        lines.extend(self.let_go(worker).await?);
         let draining = client.layout().drives.iter().any(|drive| drive.role == Role::Draining);
-        let more = draining || !client.older_layouts().is_empty();
-        let report = (!lines.is_empty()).then(|| lines.join("; "));
-        Ok(Done { report, next: if more { FOLLOW_AGAIN } else { FOLLOW_EVERY } })
+        let next = match (draining, client.older_layouts().is_empty()) {
+            // What waits for a drive waits longer: every look walks all there is.
+            (_, false) => FOLLOW_WAITING,
+            (true, true) => FOLLOW_AGAIN,
+            (false, true) => FOLLOW_EVERY,
+        };
+        Ok(Done { report: (!lines.is_empty()).then(|| lines.join("; ")), next })
     }
 
     /// Bytes that lie elsewhere than the current layout wants them, as far as the layouts tell.
@@ -245,36 +273,54 @@ impl Reshaper {
         let moves = oldest.moves(&layout, layout.code.n());
         let mut bytes = 0;
         for drive in self.parts.roster.mounted() {
-            let live = drive.store.status().await.map_or(0, |status| status.live_bytes);
+            let live =
+                brief(drive.store.status()).await.and_then(Result::ok).map_or(0, |status| status.live_bytes);
             bytes += moves.bytes_from(Slot(drive.slot), live);
         }
         bytes
     }
 
-    /// Takes drained drives out once they are empty.
-    async fn let_go(&self, worker: &Worker) -> Result<Vec<String>, ClientError> {
+    /// Takes drained drives out once they are empty, and lets go of all that left.
+    async fn let_go(&self, worker: &Worker) -> Result<Vec<String>, String> {
         let client = &self.parts.client;
-        let layout = client.layout();
-        let draining = layout.drives.iter().filter(|drive| drive.role == Role::Draining);
+        let words = |error: ClientError| error.to_string();
         let mut lines = vec![];
-        for drive in draining {
+        let layout = client.layout();
+        for drive in layout.drives.iter().filter(|drive| drive.role == Role::Draining) {
             // Nothing else may change the layout at the same time.
             let _one = self.changing.lock().await;
-            match client.empty_drive(drive.slot, worker).await? {
-                Emptied::Holding(_) => continue,
-                Emptied::Removed | Emptied::RemovedUnseen => {}
+            lines.extend(self.seat_log().await?);
+            if self.holds_log(drive.drive).await {
+                continue;
             }
-            lines.push(format!("{} holds nothing any more and left the cluster", drive.path));
-            lines.extend(self.seat_log().await.unwrap_or_else(Some));
-            if let Some(mounted) = self.parts.roster.at(drive.slot) {
-                lines.extend(self.forget_keys(&mounted).await);
-                self.unmount(&mounted, "it was drained").await;
+            if !matches!(client.empty_drive(drive.slot, worker).await.map_err(words)?, Emptied::Holding(_)) {
+                lines.push(format!("{} holds nothing any more and left the cluster", drive.path));
             }
-            self.parts.roster.forget(drive.slot);
-            self.remember_added(&[], &[PathBuf::from(&drive.path)]).await?;
-            self.note_written_off(&[], &[drive.slot]).await?;
         }
+        let _one = self.changing.lock().await;
+        let layout = client.layout();
+        for drive in self.parts.roster.mounted() {
+            if layout.slot_of(drive.drive).is_none() {
+                lines.extend(self.forget_keys(&drive).await);
+                self.unmount(&drive, "it was drained").await;
+            }
+        }
+        for drive in layout.drives.iter().filter(|drive| drive.role == Role::Gone) {
+            self.parts.roster.forget(drive.slot);
+        }
+        self.forget_gone(&layout).await.map_err(words)?;
         Ok(lines)
+    }
+
+    /// Takes drives that left off the lists.
+    async fn forget_gone(&self, layout: &Layout) -> Result<(), ClientError> {
+        let gone = || layout.drives.iter().filter(|drive| drive.role == Role::Gone);
+        let taken = |path: &str| layout.drives.iter().any(|d| d.role != Role::Gone && d.path == path);
+        let paths: Vec<PathBuf> =
+            gone().filter(|drive| !taken(&drive.path)).map(|drive| PathBuf::from(&drive.path)).collect();
+        let slots: Vec<Slot> = gone().map(|drive| drive.slot).collect();
+        self.remember_added(&[], &paths).await?;
+        self.note_written_off(&[], &slots).await
     }
 
     /// Unmounts a drive: whoever uses it still ends with an error.

@@ -28,6 +28,8 @@ pub(crate) struct Mounted {
     pub replaces: Option<DriveId>,
     /// Whether it is given new shards. Reads go on either way.
     pub takes_part: AtomicBool,
+    /// Whether it does not answer: nobody is kept waiting for it then.
+    pub is_silent: AtomicBool,
     /// Why not, in words.
     pub trouble: RwLock<Option<String>>,
 }

@@ -17,6 +17,7 @@ use crate::control::{
     ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus,
 };
 use crate::node::Node;
+use crate::reshape::brief;
 use crate::roster::Mounted;
 
 pub(crate) use metrics::render;
@@ -190,9 +191,10 @@ async fn fill(status: &mut DriveStatus, mounted: &Mounted) {
     let trouble = mounted.trouble();
     status.replaced = mounted.replaces.map(|drive| drive.to_string());
     status.errors = mounted.errors.load(std::sync::atomic::Ordering::Relaxed);
-    match mounted.store.status().await {
-        Ok(store) => fill_from(status, &store),
-        Err(error) => (status.state, status.reason) = ("failed".to_owned(), Some(error.to_string())),
+    match brief(mounted.store.status()).await {
+        Some(Ok(store)) => fill_from(status, &store),
+        Some(Err(error)) => (status.state, status.reason) = ("failed".to_owned(), Some(error.to_string())),
+        None => (status.state, status.reason) = ("silent".to_owned(), Some("it does not answer".to_owned())),
     }
     if let (Some(why), "ok" | "full") = (trouble, status.state.as_str()) {
         (status.state, status.reason) = ("failed".to_owned(), Some(why));

@@ -46,6 +46,8 @@ pub struct MendReport {
 pub(super) struct Mended {
     pub(super) was_whole: bool,
     pub(super) lost: bool,
+    /// It is lost, and no drive that is away could change that.
+    pub(super) hopeless: bool,
     pub(super) bad: u8,
     pub(super) missing: u8,
     pub(super) written: Vec<u8>,
@@ -127,7 +129,7 @@ impl Client {
             Verdict::Whole => mended.was_whole = true,
             Verdict::Lost { found, unreachable } => {
                 tracing::error!(%chunk, found, needed = code.k(), unreachable, "a stripe has too few good shards");
-                mended.lost = true;
+                (mended.lost, mended.hopeless) = (true, unreachable == 0);
                 mended.left = Some(self.left_over(&sightings, &placement, &[], todo));
             }
             Verdict::Mend(plan) => {

@@ -116,7 +116,7 @@ impl Client {
             return Ok(report);
         }
         let current = self.layout().epoch;
-        let writers = self.inner.flight.blobs();
+        let writers = self.inner.flight.written();
         // Most of the work does not wait for them.
         self.walk(Which::Displaced, &mut report, progress).await?;
         self.fence(current, &writers).await?;
@@ -135,9 +135,10 @@ impl Client {
     /// no data is read for what is there.
     pub async fn census_pass(&self, progress: Progress<'_>) -> Result<RebalanceReport, ClientError> {
         let mut report = RebalanceReport::default();
+        let older = self.older_codes().await?;
         self.walk(Which::All, &mut report, progress).await?;
         if report.unreadable == 0 {
-            self.forget_older_codes(&report.codes).await?;
+            self.forget_older_codes(&older, &report.codes).await?;
         }
         Ok(report)
     }
@@ -146,8 +147,13 @@ impl Client {
     async fn fence(&self, epoch: u32, writers: &[BlobId]) -> Result<(), ClientError> {
         let parts = &self.inner.parts;
         let deadline = parts.clock.mono_us() + WRITERS_PATIENCE_US;
-        while writers.iter().any(|blob| self.inner.flight.has(*blob)) && parts.clock.mono_us() < deadline {
+        let is_under_way = || writers.iter().any(|blob| self.inner.flight.is_written(*blob));
+        // A newer layout has a fence of its own.
+        while is_under_way() && self.layout().epoch == epoch && parts.clock.mono_us() < deadline {
             parts.runtime.sleep_until(parts.clock.mono_us() + WRITERS_LOOK_US).await;
+        }
+        if self.layout().epoch != epoch {
+            return Ok(());
         }
         self.set_setting(WRITE_FLOOR.to_owned(), epoch.to_le_bytes().to_vec()).await
     }
@@ -247,11 +253,12 @@ impl Client {
         }
         drop(alone);
         if !simple {
-            // Repair is not what the pace of rebalancing is for.
             let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
             let mended = self.mend(chunk, &entry, todo.as_ref()).await?;
             self.note(chunk, todo, &mended).await?;
-            return Ok(Step::Mended { whole: mended.left.is_none() && !mended.lost });
+            // What can never be whole again keeps no layout; the scrub goes on naming it.
+            let whole = mended.left.is_none() && !mended.lost;
+            return Ok(Step::Mended { whole: whole || mended.hopeless });
         }
         let shards = moving.shards;
         Ok(match (moving.waiting, shards) {

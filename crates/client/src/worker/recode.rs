@@ -83,8 +83,10 @@ impl Client {
         let differs = match self.has_other_code(seen.blob, &blob, wanted).await {
             Ok(differs) => differs,
             Err(error @ ClientError::Meta(_)) => return Err(error),
-            Err(_) => {
-                report.unreadable += 1;
+            Err(error) => {
+                let passes = matches!(error, ClientError::Unavailable { .. } | ClientError::SlowDown);
+                report.waiting += u64::from(passes);
+                report.unreadable += u64::from(!passes);
                 return Ok(());
             }
         };
@@ -99,6 +101,7 @@ impl Client {
             }
             Ok(false) => report.waiting += 1,
             Err(error @ (ClientError::Meta(_) | ClientError::Full)) => return Err(error),
+            Err(ClientError::Unavailable { .. } | ClientError::SlowDown) => report.waiting += 1,
             Err(error) => {
                 tracing::warn!(bucket = bucket.name, version = %row.id, %error, "a version could not be recoded");
                 report.unreadable += 1;

@@ -6,7 +6,6 @@ use pangea_core::id::DriveId;
 use pangea_core::layout::{Domain, Layout, NewDrive, Role};
 use pangea_core::seam::random;
 use pangea_store::drive::LOCK_FILE;
-use pangea_store::format::superblock::Identity;
 
 use super::{Reshaper, refused};
 use crate::control::ControlError;
@@ -16,8 +15,6 @@ use crate::entropy::SystemEntropy;
 /// A directory that becomes a drive: its id is drawn when it is looked at.
 pub(super) struct Newcomer {
     pub(super) directory: Directory,
-    /// As which drive it is opened; `None`: it is initialised.
-    pub(super) action: Option<Identity>,
     pub(super) drive: DriveId,
     /// Whether the directory was made to be looked at.
     pub(super) made: bool,
@@ -56,9 +53,9 @@ impl Reshaper {
         let mut directory = found.remove(0);
         let made = directory.found == Found::NoDirectory;
         directory.ensure().map_err(refused)?;
-        let mut newcomer = Newcomer { directory, action: None, drive: DriveId::default(), made };
-        let (action, drive) = self.what_to_do(layout, &newcomer.directory)?;
-        (newcomer.action, newcomer.drive) = (action, drive);
+        let newcomer = Newcomer { directory, drive: DriveId(random(&SystemEntropy)), made };
+        self.check_free(layout, &newcomer.directory)?;
+        let drive = newcomer.drive;
         let new = NewDrive {
             drive,
             node: self.parts.node,
@@ -70,20 +67,18 @@ impl Reshaper {
         Ok(new)
     }
 
-    /// Whether a directory is initialised, or opened as a drive that an earlier, unfinished change made of it.
-    fn what_to_do(
-        &self,
-        layout: &Layout,
-        directory: &Directory,
-    ) -> Result<(Option<Identity>, DriveId), ControlError> {
+    /// Whether a directory may become a drive.
+    fn check_free(&self, layout: &Layout, directory: &Directory) -> Result<(), ControlError> {
         let path = directory.path.display();
         match &directory.found {
-            Found::Empty | Found::Leftover => Ok((None, DriveId(random(&SystemEntropy)))),
+            Found::Empty | Found::Leftover => Ok(()),
             Found::Formatted(identity) if identity.cluster != self.parts.cluster => {
                 Err(refused(format!("{path} is a drive of another cluster; empty it first if that is gone")))
             }
             Found::Formatted(identity) => match layout.drives.iter().find(|d| d.drive == identity.drive) {
-                None if is_untouched(directory) => Ok((Some(*identity), identity.drive)),
+                None if is_untouched(directory) => Err(refused(format!(
+                    "{path} was made a drive by a change that did not end; empty it and add it again"
+                ))),
                 Some(known) if known.role == Role::Gone => Err(refused(format!(
                     "{path} was a drive of this cluster and left it; empty the directory to use it again"
                 ))),

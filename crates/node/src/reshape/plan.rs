@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use pangea_core::layout::{Layout, LayoutDrive, Moves, Role, Slot};
 use pangea_core::seam::Disk as _;
 
-use super::Reshaper;
 use super::newcomer::Newcomer;
+use super::{Reshaper, brief};
 use crate::control::{LayoutPlan, PlannedDrive, Survived};
 use crate::pace::Limits;
 
@@ -26,7 +26,7 @@ impl Reshaper {
         let mut live = BTreeMap::new();
         let mut available = BTreeMap::new();
         for drive in self.parts.roster.mounted() {
-            if let Ok(status) = drive.store.status().await {
+            if let Some(Ok(status)) = brief(drive.store.status()).await {
                 live.insert(Slot(drive.slot), status.live_bytes);
                 available.insert(Slot(drive.slot), status.available_bytes);
             }

@@ -1,19 +1,49 @@
 //! Seats of the metadata log and of the keys: on drives that work and stay, moved before one leaves.
 
+use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
+use pangea_core::id::DriveId;
 use pangea_core::layout::{Layout, Role, Slot};
 use pangea_core::seam::Disk;
 use pangea_meta::{Meta as _, MetaError};
 use pangea_store::drive::NEIGHBOUR_FILES;
+use pangea_store::file_disk::FileDisk;
 
 use super::Reshaper;
 use crate::assemble::{meta_options, view_path};
 use crate::drives::{META_DIRECTORY, has_meta};
 use crate::ground::KEY_COPIES_MIN;
 use crate::roster::Mounted;
+
+/// The same drives are tried again for the log after so long.
+const SAME_SEATS_AFTER: Duration = Duration::from_secs(60);
+/// How long a drive is waited for where others wait too.
+const DRIVE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A drive that the metadata log lies on.
+#[derive(Clone)]
+pub(crate) struct LogSeat {
+    pub drive: DriveId,
+    pub path: PathBuf,
+    pub disk: Arc<FileDisk>,
+}
+
+/// Where the metadata log lies, in the order that the engine knows.
+pub(crate) struct LogSeats {
+    pub(super) at: Vec<LogSeat>,
+    /// When it was moved last.
+    pub(super) moved_at: Option<Instant>,
+}
+
+impl LogSeat {
+    fn on(drive: &Mounted) -> Self {
+        Self { drive: drive.drive, path: drive.path.clone(), disk: drive.disk.clone() }
+    }
+}
 
 impl Reshaper {
     /// Takes the keys from a drive that leaves, and gives them to others first.
@@ -30,11 +60,14 @@ impl Reshaper {
         if let Err(error) = self.parts.vault.keep_on(keepers).await {
             return Some(format!("the key stays on {}: {error}", leaving.path.display()));
         }
-        for name in NEIGHBOUR_FILES {
-            // Most of them were never there.
-            let _ = std::fs::remove_file(leaving.path.join(name));
-        }
-        None
+        let left = |name: &&str| match std::fs::remove_file(leaving.path.join(name)) {
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Ok(()) => false,
+        };
+        let left: Vec<&str> = NEIGHBOUR_FILES.into_iter().filter(left).collect();
+        let path = leaving.path.display();
+        (!left.is_empty())
+            .then(|| format!("{path} STILL HOLDS {}: destroy it, or rotate the keys", left.join(", ")))
     }
 
     /// Drives that take data and work, by slot.
@@ -48,58 +81,76 @@ impl Reshaper {
 
     /// Keeps the metadata log on m+1 drives that work and stay. Says what changed.
     pub(super) async fn seat_log(&self) -> Result<Option<String>, String> {
+        let mut seats = self.seats.lock().await;
         let layout = self.parts.client.layout();
         let wanted = 1 + usize::from(layout.code.m());
-        let all = self.parts.roster.mounted();
-        let holds: Vec<Arc<Mounted>> = all.iter().filter(|drive| has_meta(&drive.path)).cloned().collect();
         let status = self.parts.meta.status().await.map_err(|error| error.to_string())?;
-        let out = status.log_drives.iter().filter(|drive| !drive.ok).count();
         let working = self.workers_of(&layout);
-        let is_in = |list: &[Arc<Mounted>], drive: &Arc<Mounted>| list.iter().any(|d| d.slot == drive.slot);
-        let mut chosen: Vec<Arc<Mounted>> =
-            holds.iter().filter(|drive| is_in(&working, drive)).cloned().collect();
-        let stays = chosen.len() == holds.len() && out == 0;
-        if stays && chosen.len() >= wanted {
-            return Ok(None);
-        }
+        let works = |drive: DriveId| working.iter().any(|known| known.drive == drive);
+        // The engine tells of its drives in the order in which it was given them.
+        let ok = status.log_drives.iter().map(|drive| drive.ok).chain(std::iter::repeat(false));
+        let live: Vec<LogSeat> =
+            seats.at.iter().zip(ok).filter(|(_, ok)| *ok).map(|(seat, _)| seat.clone()).collect();
+        let mut chosen: Vec<LogSeat> = live.iter().filter(|seat| works(seat.drive)).cloned().collect();
         for drive in &working {
-            if chosen.len() < wanted && !is_in(&chosen, drive) {
-                chosen.push(drive.clone());
+            if chosen.len() < wanted && chosen.iter().all(|seat| seat.drive != drive.drive) {
+                chosen.push(LogSeat::on(drive));
             }
         }
-        let same = chosen.len() == holds.len() && holds.iter().all(|drive| is_in(&chosen, drive));
-        if chosen.is_empty() || (same && out == 0) {
+        let same = chosen.len() == seats.at.len()
+            && seats.at.iter().all(|seat| chosen.iter().any(|other| other.drive == seat.drive));
+        if chosen.is_empty() || (same && live.len() == seats.at.len()) {
             return Ok(None);
         }
-        // What was failing may fail again at once, and a drive that takes no writes keeps its old log: only another set of
-        // drives than the last one is worth a change.
-        let slots: Vec<u16> = chosen.iter().map(|drive| drive.slot).collect();
-        if same || *self.seated.lock().unwrap_or_else(PoisonError::into_inner) == slots {
+        // What failed may fail again at once.
+        if same && seats.moved_at.is_some_and(|at| at.elapsed() < SAME_SEATS_AFTER) {
             return Ok(None);
         }
-        let moved = self.reseat(holds, chosen).await?;
-        *self.seated.lock().unwrap_or_else(PoisonError::into_inner) = slots;
-        Ok(moved)
+        seats.moved_at = Some(Instant::now());
+        if !chosen.iter().any(|seat| live.iter().any(|known| known.drive == seat.drive)) {
+            // The newcomers get all of the log beside those that have it; only then do these go.
+            let both: Vec<LogSeat> = live.iter().chain(&chosen).cloned().collect();
+            self.reseat(&live, &live, &both).await?;
+            seats.at = both;
+        }
+        let old = seats.at.clone();
+        self.reseat(&old, &live, &chosen).await?;
+        seats.at = chosen;
+        self.tell_generation().await;
+        for drive in self.parts.roster.mounted() {
+            if has_meta(&drive.path) && seats.at.iter().all(|seat| seat.drive != drive.drive) {
+                // It is of the past; what cannot be removed is refused by its generation.
+                let _ = std::fs::remove_dir_all(drive.path.join(META_DIRECTORY));
+            }
+        }
+        let names: Vec<String> = seats.at.iter().map(|seat| seat.path.display().to_string()).collect();
+        Ok(Some(format!("the metadata log lies on {} now", names.join(", "))))
     }
 
-    async fn reseat(
-        &self,
-        holds: Vec<Arc<Mounted>>,
-        chosen: Vec<Arc<Mounted>>,
-    ) -> Result<Option<String>, String> {
+    /// Whether the metadata log lies on a drive.
+    pub(super) async fn holds_log(&self, drive: DriveId) -> bool {
+        self.seats.lock().await.at.iter().any(|seat| seat.drive == drive)
+    }
+
+    /// Opens the engine on `new` drives; `old` are those to go back to, and `live` those of them that have all of the log.
+    async fn reseat(&self, old: &[LogSeat], live: &[LogSeat], new: &[LogSeat]) -> Result<(), String> {
         let meta = self.parts.meta.clone();
         // A short log makes the change quick; without a snapshot it is only slower.
         let _ = meta.snapshot().await;
         let generation = meta.status().await.map_err(|error| error.to_string())?.generation;
         let ring = self.parts.vault.ring().await;
-        let (old, new) = (holds.clone(), chosen.clone());
+        let (old, live, new) = (old.to_vec(), live.to_vec(), new.to_vec());
         let moved = tokio::task::spawn_blocking(move || {
-            let view = old.iter().map(|drive| view_path(&drive.path)).find(|path| path.exists());
+            for seat in new.iter().filter(|seat| live.iter().all(|known| known.drive != seat.drive)) {
+                // What an earlier log left there is not part of this one.
+                let _ = std::fs::remove_dir_all(seat.path.join(META_DIRECTORY));
+            }
+            let view = old.iter().map(|seat| view_path(&seat.path)).find(|path| path.exists());
             let options = |moved: bool| {
-                let drives = if moved { &new } else { &old };
-                let drives: Vec<(PathBuf, Arc<dyn Disk>)> = drives
+                let seats = if moved { &new } else { &old };
+                let drives: Vec<(PathBuf, Arc<dyn Disk>)> = seats
                     .iter()
-                    .map(|drive| (drive.path.clone(), drive.disk.clone() as Arc<dyn Disk>))
+                    .map(|seat| (seat.path.clone(), seat.disk.clone() as Arc<dyn Disk>))
                     .collect();
                 let why = |error: crate::StartError| MetaError::Unavailable { why: error.to_string() };
                 meta_options(&drives, &ring, generation).map_err(why)
@@ -107,19 +158,26 @@ impl Reshaper {
             meta.reseat(options, view.as_deref())
         });
         let moved = moved.await.map_err(|error| error.to_string())?;
-        moved.map_err(|error| format!("the metadata log could not be moved: {error}"))?;
-        let generation = self.parts.meta.status().await.map_err(|error| error.to_string())?.generation;
+        moved.map_err(|error| format!("the metadata log could not be moved: {error}"))
+    }
+
+    /// Tells every drive the newest generation: one that comes back without knowing it is behind.
+    async fn tell_generation(&self) {
+        let Ok(status) = self.parts.meta.status().await else { return };
         let epoch = self.parts.client.layout().epoch;
         for drive in self.parts.roster.mounted() {
-            if let Err(error) = drive.store.set_generation(generation, epoch).await {
-                tracing::warn!(drive = %drive.path.display(), %error, "the superblock was not updated");
+            match brief(drive.store.set_generation(status.generation, epoch)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(drive = %drive.path.display(), %error, "the superblock was not updated");
+                }
+                None => tracing::warn!(drive = %drive.path.display(), "the drive does not answer"),
             }
         }
-        for drive in holds.iter().filter(|drive| chosen.iter().all(|other| other.slot != drive.slot)) {
-            // It is of the past; what cannot be removed is refused by its generation.
-            let _ = std::fs::remove_dir_all(drive.path.join(META_DIRECTORY));
-        }
-        let names: Vec<String> = chosen.iter().map(|drive| drive.path.display().to_string()).collect();
-        Ok(Some(format!("the metadata log lies on {} now", names.join(", "))))
     }
+}
+
+/// Waits for a drive's answer, but not for ever.
+pub(crate) async fn brief<T>(answer: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(DRIVE_PATIENCE, answer).await.ok()
 }
