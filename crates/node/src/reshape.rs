@@ -75,8 +75,10 @@ pub(crate) struct Reshaper {
 
 impl Reshaper {
     /// Nothing changes yet.
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let seats = Mutex::new(LogSeats { at: parts.log_seats.clone(), moved_at: None });
+    pub(crate) fn new(mut parts: Parts) -> Arc<Self> {
+        // A drive that left must not be held on to.
+        let at = std::mem::take(&mut parts.log_seats);
+        let seats = Mutex::new(LogSeats { at, moved_at: None });
         Arc::new(Self { parts, changing: Mutex::default(), census: AtomicBool::new(false), seats })
     }
 
