@@ -89,7 +89,7 @@ impl Reshaper {
         let works = |drive: DriveId| working.iter().any(|known| known.drive == drive);
         // The engine tells of its drives in the order in which it was given them.
         let ok = status.log_drives.iter().map(|drive| drive.ok).chain(std::iter::repeat(false));
-        let live: Vec<LogSeat> =
+        let mut live: Vec<LogSeat> =
             seats.at.iter().zip(ok).filter(|(_, ok)| *ok).map(|(seat, _)| seat.clone()).collect();
         let mut chosen: Vec<LogSeat> = live.iter().filter(|seat| works(seat.drive)).cloned().collect();
         for drive in &working {
@@ -111,7 +111,7 @@ impl Reshaper {
             // The newcomers get all of the log beside those that have it; only then do these go.
             let both: Vec<LogSeat> = live.iter().chain(&chosen).cloned().collect();
             self.reseat(&live, &live, &both).await?;
-            seats.at = both;
+            (seats.at, live) = (both.clone(), both);
         }
         let old = seats.at.clone();
         self.reseat(&old, &live, &chosen).await?;
