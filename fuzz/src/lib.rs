@@ -6,8 +6,19 @@
 
 pub mod drive;
 pub mod erasure;
+pub mod front;
+pub mod front_inputs;
 pub mod log;
 pub mod meta;
 pub mod sealed;
 pub mod seeds;
+pub mod settings;
 pub mod wire;
+
+// The rig of the tests at the gateway's door.
+#[path = "../../crates/gateway/tests/door/http.rs"]
+pub mod http;
+#[path = "../../crates/gateway/tests/door/rig.rs"]
+pub mod rig;
+#[path = "../../crates/gateway/tests/door/sign.rs"]
+pub mod sign;

@@ -21,7 +21,7 @@ use pangea_store::format::record::{Body, Place, Stamp, encode_head};
 use pangea_store::format::superblock::{Identity, Superblock};
 use pangea_store::port::ChunkTag;
 
-use crate::{drive, erasure, log, meta, sealed};
+use crate::{drive, erasure, front_inputs as front, log, meta, sealed};
 
 /// Requests of a made-up history that are looked through for one of each kind.
 const HISTORY_REQUESTS: usize = 4000;
@@ -63,6 +63,9 @@ pub fn all() -> Vec<Seed> {
     }
     for (name, bytes) in log::inputs() {
         add("meta_log", name, bytes);
+    }
+    for (target, name, bytes) in front::inputs() {
+        add(target, name, bytes);
     }
     let (requests, rows) = history();
     for (tag, bytes) in requests {
@@ -216,7 +219,7 @@ fn layout() -> Vec<u8> {
         path: format!("d{slot}"),
     };
     let drives = (0..6).map(drive).collect();
-    Layout { epoch: 3, partitions_log2: 12, code: code(3, 3), drives }.encode()
+    Layout { epoch: 3, partitions_log2: 12, code: code(3, 3), drives, tables: vec![] }.encode()
 }
 
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
@@ -348,10 +351,15 @@ mod tests {
     /// What a target is called and does.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 13] = [
+    const TARGETS: [Target; 19] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
+        ("front_chunked", crate::front::chunked),
+        ("front_form", crate::front::form),
+        ("front_range", crate::front::range),
+        ("front_sigv4", crate::front::sigv4),
+        ("front_xml", crate::front::xml),
         ("layout", crate::wire::layout),
         ("manifest", crate::wire::manifest),
         ("meta_log", log::damages),
@@ -359,6 +367,7 @@ mod tests {
         ("meta_row", meta::row),
         ("sealed_chunk", sealed::chunk),
         ("sealed_item", sealed::item),
+        ("settings_toml", crate::settings::toml),
         ("shard_header", crate::wire::shard_header),
         ("superblock", drive::superblock),
         ("wire_frame", crate::wire::frame),
