@@ -15,7 +15,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const SOAK_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Seeds of the full and of the fast test command.
-const SEEDS: &str = "300";
+const SEEDS: &str = "500";
 const SEEDS_FAST: &str = "30";
 
 /// A script, its arguments, and how long it may take.

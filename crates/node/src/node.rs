@@ -129,6 +129,7 @@ impl Node {
         let worker = |name, about| Worker::new(name, about, self.clock.clone());
         let scrub = jobs::scrub(ScrubParts {
             client: client(),
+            roster: self.roster.clone(),
             clock: self.clock.clone(),
             days: self.options.scrub_days,
             refill: self.refill.clone(),

@@ -14,8 +14,9 @@ use pangea_store::port::{ShardStore, StoreError};
 use super::{Done, Job, NEVER, Worker};
 use crate::checkup::Checkup;
 use crate::clock::SystemClock;
+use crate::pace::Limits;
 use crate::recoder::Recoder;
-use crate::reshape::Reshaper;
+use crate::reshape::{Reshaper, brief};
 use crate::roster::Roster;
 use crate::vault::Vault;
 
@@ -32,6 +33,8 @@ const COMPACT_STEP_BYTES: u64 = 64 << 20;
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// A scrub that is due is looked for so often: wall time, because it spans restarts.
 const SCRUB_LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// A scrub that nobody waits for reads at least so many bytes a second.
+const SCRUB_BYTES_PER_SECOND_MIN: u64 = 32 << 20;
 const DAY_MS: u64 = 86_400_000;
 /// When the last scrub ended (u64 LE, ms since 1970).
 const SCRUB_SETTING: &str = "scrub/last";
@@ -84,6 +87,7 @@ pub(crate) fn completion(client: Client) -> Job {
 /// What the scrub needs beside the data path.
 pub(crate) struct ScrubParts {
     pub client: Client,
+    pub roster: Arc<Roster>,
     pub clock: Arc<SystemClock>,
     /// 0: only when asked.
     pub days: u32,
@@ -108,8 +112,18 @@ impl ScrubParts {
         if !asked && !self.is_due().await? {
             return quiet(if self.days == 0 { NEVER } else { SCRUB_LOOK_EVERY });
         }
-        let client = &self.client;
-        let report = client.scrub_pass(worker).await.map_err(words)?;
+        let before = worker.pace().limits();
+        // Nobody waits for it: it takes its time, unless somebody set another pace or asked for it.
+        if !asked && before.bytes_per_second.is_none() {
+            let bytes_per_second = Some(self.unhurried().await);
+            worker.pace().set(Limits { bytes_per_second, ..before });
+        }
+        let hurried = worker.pace().limits();
+        let report = self.client.scrub_pass(worker).await.map_err(words);
+        if worker.pace().limits() == hurried {
+            worker.pace().set(before);
+        }
+        let report = report?;
         self.set(SCRUB_SETTING, self.clock.wall_ms().to_le_bytes().to_vec()).await?;
         if self.refill.swap(false, Ordering::AcqRel) {
             self.set(REFILL_SETTING, vec![0]).await?;
@@ -127,6 +141,17 @@ impl ScrubParts {
             report.unreadable_blobs.len()
         );
         Ok(Done { report: Some(text), next: if self.days == 0 { NEVER } else { SCRUB_LOOK_EVERY } })
+    }
+
+    /// Bytes a second at which all that there is is read in half of the days it may take.
+    async fn unhurried(&self) -> u64 {
+        let mut live = 0;
+        for drive in self.roster.mounted() {
+            live +=
+                brief(drive.store.status()).await.and_then(Result::ok).map_or(0, |status| status.live_bytes);
+        }
+        let half_ms = (u64::from(self.days) * DAY_MS / 2).max(1);
+        (live / (half_ms / 1000).max(1)).max(SCRUB_BYTES_PER_SECOND_MIN)
     }
 
     async fn is_due(&self) -> Result<bool, String> {
