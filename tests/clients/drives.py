@@ -177,6 +177,41 @@ def drives_come_and_go_under_load(args):
             server.kill()
 
 
+def the_only_drive_is_replaced_and_the_bucket_recoded(args):
+    with workspace() as work:
+        drives = make_drives(work, 1)
+        server = Server(drives, work)
+        try:
+            server.start()
+            unlimited(server)
+            load = Load(server, args.seed, overwrites=False)
+            load.fill(copies=1)
+            said = drive_command(server, "drive", "replace", drives[0], work / "next")
+            check("safe to remove" in said, said)
+            server.kill()
+            shutil.rmtree(drives[0])
+            server.drives = [str(work / "next")]
+            server.start()
+            load.exact("on the drive that replaced the only one")
+            # Three more drives, and what was written as 1+0 survives the loss of two.
+            drive_command(server, "drive", "add", work / "a", work / "b", work / "c")
+            check("recode" in server.status()["survives"], "status hides data under the old code")
+            drive_command(server, "recode", "drives", "1+0", refused_with="--force")
+            said = drive_command(server, "recode", "drives", "2+2", "--wait")
+            check("all of its data" in said, said)
+            load.exact("after recoding")
+            os.rename(work / "a", work / "a.away")
+            os.rename(work / "c", work / "c.away")
+            for away in ("a", "c"):
+                wait_for(server, work / away, ["missing"], DETECT_SECONDS, "a drive that is away")
+            load.exact("with two of four drives away")
+        except BaseException:
+            print(server.log_tail(), flush=True)
+            raise
+        finally:
+            server.kill()
+
+
 def kills_in_the_middle_of_a_move_lose_nothing(args):
     rng = random.Random(args.seed)
     with running(drive_count=5, args=["--erasure", "3+2"]) as server:
@@ -444,6 +479,7 @@ def a_full_file_system_is_worked_around_and_gives_space_back(args):
 CHECKS = [
     what_cannot_be_is_refused_and_changes_nothing,
     drives_come_and_go_under_load,
+    the_only_drive_is_replaced_and_the_bucket_recoded,
     kills_in_the_middle_of_a_move_lose_nothing,
     a_drive_that_vanishes_is_named_worked_around_and_taken_back,
     a_stale_copy_of_a_drive_is_brought_up_to_date,
