@@ -240,7 +240,8 @@ impl Client {
             let job = SealChunk { blob, chunk, code, aead, key, compress, layout_epoch, audit, plain };
             sealing.buffers.with_stripe(|room| {
                 let sealed = seal_chunk_in(&job, room);
-                let bytes = sealed.shards.iter().map(Bytes::len).sum();
+                // With what a compressed stripe leaves of its memory.
+                let bytes = sealed.shards.iter().map(Bytes::len).sum::<usize>() + room.capacity();
                 (sealed, bytes)
             })
         };

@@ -50,14 +50,32 @@ impl CompressPolicy {
     pub const DEFAULT: Self = Self::Zstd { level: 3 };
 }
 
-/// A zstd frame of `plain`, if the policy allows it and it gains enough. Sealing a chunk asks this; on its own it is for
+/// A zstd frame of `plain`, if the policy allows it and it gains enough. Sealing an item asks this; on its own it is for
 /// measuring.
 pub fn compress_chunk(plain: &[u8], policy: CompressPolicy) -> Option<Vec<u8>> {
-    let CompressPolicy::Zstd { level } = policy else { return None };
-    if entropy_bits(plain) > ENTROPY_BITS_MAX && !has_repetitions(plain) {
+    if !may_pay(plain, policy) {
         return None;
     }
-    backend::compress(plain, level.clamp(1, 9), below(plain.len(), GAIN_PERCENT_MIN))
+    let mut frame = vec![0; frame_bytes_max(plain.len())];
+    let bytes = compress_into(plain, policy, &mut frame)?;
+    frame.truncate(bytes);
+    Some(frame)
+}
+
+/// Whether the policy allows compression and the samples promise something.
+pub(super) fn may_pay(plain: &[u8], policy: CompressPolicy) -> bool {
+    policy != CompressPolicy::Never && (entropy_bits(plain) <= ENTROPY_BITS_MAX || has_repetitions(plain))
+}
+
+/// The longest frame that is kept of so many bytes: the room that [`compress_into`] is given.
+pub(super) fn frame_bytes_max(plain_len: usize) -> usize {
+    below(plain_len, GAIN_PERCENT_MIN)
+}
+
+/// Writes a frame of `plain` to the start of `room`, which is all that it may take, and says how long it is.
+pub(super) fn compress_into(plain: &[u8], policy: CompressPolicy, room: &mut [u8]) -> Option<usize> {
+    let CompressPolicy::Zstd { level } = policy else { return None };
+    backend::compress(plain, level.clamp(1, 9), room)
 }
 
 /// The plaintext of one frame, if it is exactly `plain_len` bytes long; never makes room for more.

@@ -1,7 +1,7 @@
 //! Sealing a chunk into its stripe, and checking and rebuilding shards of one.
 //!
 //! A piece is copied, sealed and hashed while it is in the cache; parity follows over the whole stripe. One buffer holds all
-//! shards.
+//! shards, and before them the zstd frame that they are made of: it lies a little behind its place, and is sealed forward.
 
 use std::ops::Range;
 
@@ -10,12 +10,15 @@ use bytes::{Bytes, BytesMut};
 
 use super::compress::{self, CompressPolicy};
 use super::segments::{SegmentAad, payload_of};
-use crate::chunk::{AUDIT_BYTES_MAX, Aead, Code, Codec, Shape, ShardHeader, TAG_BYTES};
+use crate::chunk::{AUDIT_BYTES_MAX, Aead, Code, Codec, PIECES_MAX, Shape, ShardHeader, TAG_BYTES};
 use crate::chunker;
 use crate::erasure::{self, TooFew};
 use crate::id::{BlobId, ChunkId, ShardId};
 use crate::keys::DataKey;
 use crate::seal::Sealer;
+
+/// The payload of the smallest piece, 1 KiB: no shape cuts a chunk into smaller segments.
+const SEGMENT_BYTES_MIN: usize = 1024 - TAG_BYTES;
 
 /// A chunk to be sealed.
 #[derive(Clone, Copy, Debug)]
@@ -80,13 +83,11 @@ pub fn seal_chunk(job: &SealChunk<'_>) -> SealedChunk {
 /// If the plaintext is empty or larger than any shape holds, or the audit record too long: the caller cuts by `chunker`.
 pub fn seal_chunk_in(job: &SealChunk<'_>, pool: &mut BytesMut) -> SealedChunk {
     assert!(job.audit.len() <= AUDIT_BYTES_MAX, "an audit record is bounded where it is sealed");
-    let (shape, compressed) = choose_shape(job);
-    let payload = compressed.as_deref().unwrap_or(job.plain);
-    let (data_bytes, all_bytes) = (shape.code.k() as usize * shape.shard_bytes(), stripe_bytes(&shape));
-    pool.clear();
-    pool.reserve(all_bytes);
-    let mut values = seal_pieces(job, &shape, payload, pool);
+    let (shape, payload) = choose_shape(job, pool);
+    let (data_bytes, all_bytes) = (data_bytes(&shape), stripe_bytes(&shape));
+    let mut values = seal_pieces(job, &shape, &payload, pool);
     let chunk_hash = merge_chunk_hash(&values);
+    pool.truncate(data_bytes);
     pool.resize(all_bytes, 0);
     let (data, parity) = pool.split_at_mut(data_bytes);
     let data: Vec<&[u8]> = data.chunks_exact(shape.shard_bytes()).collect();
@@ -169,43 +170,101 @@ pub fn rebuild_into(
     erasure::reconstruct(shape.code, &usable, wanted)
 }
 
-/// Compressed if that saves bytes on the drives; a compressed chunk must be read whole, so it has to pay.
-fn choose_shape(job: &SealChunk<'_>) -> (Shape, Option<Vec<u8>>) {
-    let plain_len = u32::try_from(job.plain.len()).expect("a chunk is cut by chunker");
-    let fit = |codec, payload_len| chunker::fit(job.code, job.aead, codec, plain_len, payload_len);
-    let raw = fit(Codec::Raw, plain_len).expect("a chunk is cut by chunker: not empty, and it fits");
-    if job.aead == Aead::Packed {
-        return (raw, None);
-    }
-    let compressed = compress::compress_chunk(job.plain, job.compress);
-    let zstd = compressed.as_ref().and_then(|frame| fit(Codec::Zstd, u32::try_from(frame.len()).ok()?));
-    match zstd {
-        Some(zstd) if chunker::stripe_bytes(&zstd) < chunker::stripe_bytes(&raw) => (zstd, compressed),
-        _ => (raw, None),
+/// What is sealed, and where it lies.
+enum Payload<'a> {
+    /// The plaintext; the memory of the stripe is empty.
+    Plain(&'a [u8]),
+    /// A frame in the memory of the stripe, far enough behind its place that no sealed piece reaches what is not sealed yet.
+    Frame(Range<usize>),
+}
+
+impl Payload<'_> {
+    /// Makes `piece` of `out` a part of the payload, and zeros behind it: room for the tag, and padding. Piece by piece from the first on.
+    fn put(&self, part: Range<usize>, piece: Range<usize>, out: &mut BytesMut) {
+        match self {
+            Self::Plain(plain) => {
+                out.extend_from_slice(&plain[part]);
+                out.resize(piece.end, 0);
+            }
+            Self::Frame(frame) => {
+                let (from, bytes) = (frame.start + part.start..frame.start + part.end, part.len());
+                debug_assert!(
+                    piece.end <= from.end || from.end == frame.end,
+                    "{piece:?} would reach {from:?}"
+                );
+                out.copy_within(from, piece.start);
+                out[piece.start + bytes..piece.end].fill(0);
+            }
+        }
     }
 }
 
-/// Appends all data pieces, sealed and padded, to `out` and returns their values.
-fn seal_pieces(job: &SealChunk<'_>, shape: &Shape, payload: &[u8], out: &mut BytesMut) -> Vec<[u8; 32]> {
+/// Compressed if that saves bytes on the drives; a compressed chunk must be read whole, so it has to pay. Leaves memory for
+/// the stripe in `pool`, with the frame in it if there is one.
+fn choose_shape<'a>(job: &SealChunk<'a>, pool: &mut BytesMut) -> (Shape, Payload<'a>) {
+    let plain_len = u32::try_from(job.plain.len()).expect("a chunk is cut by chunker");
+    let fit = |codec, payload_len| chunker::fit(job.code, job.aead, codec, plain_len, payload_len);
+    let raw = fit(Codec::Raw, plain_len).expect("a chunk is cut by chunker: not empty, and it fits");
+    pool.clear();
+    pool.reserve(stripe_bytes(&raw));
+    let plain = (raw, Payload::Plain(job.plain));
+    if job.aead == Aead::Packed || !compress::may_pay(job.plain, job.compress) {
+        return plain;
+    }
+    let lead = frame_lead(job);
+    let room = lead + compress::frame_bytes_max(job.plain.len());
+    debug_assert!(room <= data_bytes(&raw), "what compression gains is more than all tags");
+    pool.resize(room, 0);
+    let frame_len = compress::compress_into(job.plain, job.compress, &mut pool[lead..]);
+    let zstd = frame_len.and_then(|len| Some((len, fit(Codec::Zstd, u32::try_from(len).ok()?)?)));
+    match zstd {
+        Some((len, zstd)) if chunker::stripe_bytes(&zstd) < chunker::stripe_bytes(&raw) => {
+            let frame = lead..lead + len;
+            pool.resize(frame.end.max(data_bytes(&zstd)), 0);
+            (zstd, Payload::Frame(frame))
+        }
+        _ => {
+            pool.clear();
+            plain
+        }
+    }
+}
+
+/// How far behind its place a frame lies. Each sealed segment is a tag longer than its payload, so the tags of as many
+/// segments as any shape of the chunk has are enough.
+fn frame_lead(job: &SealChunk<'_>) -> usize {
+    let segments = job.plain.len().div_ceil(SEGMENT_BYTES_MIN);
+    segments.min(usize::from(job.code.k()) * usize::from(PIECES_MAX)) * TAG_BYTES
+}
+
+/// Seals and pads all data pieces, from the start of `out` on, and returns their values.
+fn seal_pieces(
+    job: &SealChunk<'_>,
+    shape: &Shape,
+    payload: &Payload<'_>,
+    out: &mut BytesMut,
+) -> Vec<[u8; 32]> {
     let sealer = Sealer::new(job.aead, job.key, job.chunk);
     let mut aad = SegmentAad::new(job.blob, job.chunk, shape);
     let per_shard = usize::from(shape.pieces);
     let pieces = per_shard * usize::from(shape.code.k());
     let mut values = Vec::with_capacity(usize::from(shape.code.n()) * per_shard);
     for piece in 0..pieces {
-        let start = out.len();
-        if piece < shape.segments() {
-            out.extend_from_slice(&payload[payload_of(shape, piece)]);
-            if let Some(sealer) = &sealer {
-                out.extend_from_slice(&[0; TAG_BYTES]);
-                sealer.seal_segment(piece as u32, aad.of(piece as u32), &mut out[start..]);
-            }
+        let (part, start) = (payload_of(shape, piece), piece * shape.piece_bytes());
+        let (bytes, whole) = (part.len(), start..start + shape.piece_bytes());
+        payload.put(part, whole.clone(), out);
+        if let Some(sealer) = sealer.as_ref().filter(|_| piece < shape.segments()) {
+            let sealed = &mut out[start..start + bytes + TAG_BYTES];
+            sealer.seal_segment(piece as u32, aad.of(piece as u32), sealed);
         }
-        out.resize(start + shape.piece_bytes(), 0);
         let (index, within) = ((piece / per_shard) as u8, (piece % per_shard) as u8);
-        values.push(ShardHeader::piece_value(shape, index, within, &out[start..]));
+        values.push(ShardHeader::piece_value(shape, index, within, &out[whole]));
     }
     values
+}
+
+fn data_bytes(shape: &Shape) -> usize {
+    usize::from(shape.code.k()) * shape.shard_bytes()
 }
 
 fn stripe_bytes(shape: &Shape) -> usize {
@@ -224,3 +283,6 @@ fn merge(values: &[[u8; 32]]) -> [u8; 32] {
 fn left_pieces(pieces: usize) -> usize {
     pieces.next_power_of_two() / 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,9 @@
 //! zstd by its reference implementation.
 
-/// A frame of at most `frame_bytes_max`, or nothing.
-pub(super) fn compress(plain: &[u8], level: u8, frame_bytes_max: usize) -> Option<Vec<u8>> {
-    let mut frame = vec![0; frame_bytes_max];
+/// The length of a frame at the start of `room`, or nothing if it does not fit.
+pub(super) fn compress(plain: &[u8], level: u8, room: &mut [u8]) -> Option<usize> {
     // The only failure is a frame that outgrows its room, which is how most incompressible chunks end.
-    let bytes = zstd::bulk::compress_to_buffer(plain, &mut frame, level.into()).ok()?;
-    frame.truncate(bytes);
-    Some(frame)
+    zstd::bulk::compress_to_buffer(plain, room, level.into()).ok()
 }
 
 /// The plaintext of `frame`, if it has exactly `plain_len` bytes.

@@ -8,9 +8,12 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 /// The window that a decoder makes room for even if the chunk is smaller: encoders round theirs up.
 const WINDOW_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
-/// A frame of at most `frame_bytes_max`, or nothing. The crate has a single level.
-pub(in crate::ces) fn compress(plain: &[u8], _level: u8, frame_bytes_max: usize) -> Option<Vec<u8>> {
-    Some(compress_to_vec(plain, CompressionLevel::Fastest)).filter(|frame| frame.len() <= frame_bytes_max)
+/// The length of a frame at the start of `room`, or nothing if it does not fit. The crate has a single level, and writes to
+/// memory of its own first.
+pub(in crate::ces) fn compress(plain: &[u8], _level: u8, room: &mut [u8]) -> Option<usize> {
+    let frame = compress_to_vec(plain, CompressionLevel::Fastest);
+    room.get_mut(..frame.len())?.copy_from_slice(&frame);
+    Some(frame.len())
 }
 
 /// The plaintext of `frame`, if it has exactly `plain_len` bytes.

@@ -12,6 +12,15 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     out
 }
 
+type Backend = fn(&[u8], u8, &mut [u8]) -> Option<usize>;
+
+fn frame_of(backend: Backend, plain: &[u8], level: u8, bytes_max: usize) -> Option<Vec<u8>> {
+    let mut frame = vec![0; bytes_max];
+    let bytes = backend(plain, level, &mut frame)?;
+    frame.truncate(bytes);
+    Some(frame)
+}
+
 #[test]
 fn only_what_pays_is_compressed() {
     let text = "the quick brown fox jumps over the lazy dog; ".repeat(2000).into_bytes();
@@ -51,6 +60,15 @@ fn tiny_and_odd_inputs_are_no_trouble() {
 }
 
 #[test]
+fn a_frame_takes_the_room_it_is_given_and_no_more() {
+    let plain: Vec<u8> = noise(6, 50_000).iter().map(|byte| byte & 15).collect();
+    for backend in [native::compress as Backend, portable::compress] {
+        let frame = frame_of(backend, &plain, 1, plain.len()).expect("half of it is zeros");
+        assert_eq!(frame_of(backend, &plain, 1, frame.len() - 1), None);
+    }
+}
+
+#[test]
 fn a_frame_of_another_length_is_refused_by_both_backends() {
     let plain = vec![0; 1 << 20];
     let bomb = compress(&plain, ZSTD).expect("zeros compress");
@@ -67,11 +85,11 @@ proptest! {
         let plain: Vec<u8> = noise(seed, bytes).iter().map(|b| b % alphabet).collect();
         let room = plain.len() * 2 + 100;
         for level in [1, 3, 9] {
-            let frame = native::compress(&plain, level, room).expect("room");
+            let frame = frame_of(native::compress, &plain, level, room).expect("room");
             prop_assert_eq!(&portable::decompress(&frame, bytes), &Some(plain.clone()));
             prop_assert_eq!(&native::decompress(&frame, bytes), &Some(plain.clone()));
         }
-        let frame = portable::compress(&plain, 3, room).expect("room");
+        let frame = frame_of(portable::compress, &plain, 3, room).expect("room");
         prop_assert_eq!(&native::decompress(&frame, bytes), &Some(plain.clone()));
         prop_assert_eq!(&portable::decompress(&frame, bytes), &Some(plain));
     }
@@ -83,7 +101,7 @@ proptest! {
     ) {
         native::decompress(&frame, len);
         portable::decompress(&frame, len);
-        let mut mutated = native::compress(&b"abcabcabd".repeat(100), 3, 900).expect("room");
+        let mut mutated = frame_of(native::compress, &b"abcabcabd".repeat(100), 3, 900).expect("room");
         let at = flip.index(mutated.len());
         mutated[at] ^= 1 << bit;
         native::decompress(&mutated, 900);
