@@ -91,6 +91,10 @@ impl Reshaper {
         let ok = status.log_drives.iter().map(|drive| drive.ok).chain(std::iter::repeat(false));
         let mut live: Vec<LogSeat> =
             seats.at.iter().zip(ok).filter(|(_, ok)| *ok).map(|(seat, _)| seat.clone()).collect();
+        if live.is_empty() {
+            // Whatever was acknowledged lies on drives that failed: nothing there is touched, and the next start reads it.
+            return Ok(None);
+        }
         let mut chosen: Vec<LogSeat> = live.iter().filter(|seat| works(seat.drive)).cloned().collect();
         for drive in &working {
             if chosen.len() < wanted && chosen.iter().all(|seat| seat.drive != drive.drive) {
