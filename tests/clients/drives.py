@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from harness import KIB, MIB, Arguments, Failed, Server, binary, check, clean_environment, equal
-from harness import main, make_drives, random_bytes, read_object, running, same_bytes, workspace
+from harness import main, make_drives, random_bytes, read_object, running, same_bytes, serving, workspace
 
 SIZES = [1, 4 * KIB, 20 * KIB, 128 * KIB + 1, 1 * MIB, 6 * MIB + 5]
 DETECT_SECONDS = 30
@@ -138,8 +138,7 @@ def drives_come_and_go_under_load(args):
         drives = make_drives(work, 4)
         # Otherwise the code follows the number of drives, and fewer drives are refused.
         server = Server(drives, work, ["--erasure", "2+2"])
-        try:
-            server.start()
+        with serving(server):
             unlimited(server)
             # What is overwritten stays on a drained drive for a minute: too long for this test.
             load = Load(server, args.seed, overwrites=False)
@@ -170,19 +169,13 @@ def drives_come_and_go_under_load(args):
             os.rename(drives[2], f"{drives[2]}.away")
             server.start()
             load.exact("with two drives away")
-        except BaseException:
-            print(server.log_tail(), flush=True)
-            raise
-        finally:
-            server.kill()
 
 
 def the_only_drive_is_replaced_and_the_bucket_recoded(args):
     with workspace() as work:
         drives = make_drives(work, 1)
         server = Server(drives, work)
-        try:
-            server.start()
+        with serving(server):
             unlimited(server)
             load = Load(server, args.seed, overwrites=False)
             load.fill(copies=1)
@@ -205,11 +198,6 @@ def the_only_drive_is_replaced_and_the_bucket_recoded(args):
             for away in ("a", "c"):
                 wait_for(server, work / away, ["missing"], DETECT_SECONDS, "a drive that is away")
             load.exact("with two of four drives away")
-        except BaseException:
-            print(server.log_tail(), flush=True)
-            raise
-        finally:
-            server.kill()
 
 
 def kills_in_the_middle_of_a_move_lose_nothing(args):
@@ -383,8 +371,7 @@ def a_drive_that_fails_at_the_device_is_given_up_and_made_whole_elsewhere(args):
     with workspace() as work, contextlib.ExitStack() as stack:
         mounts = [stack.enter_context(loop_drive(work, f"loop{n}", 2000)) for n in range(6)]
         server = Server([mount for mount, _ in mounts], work, ["--erasure", "3+2"])
-        try:
-            server.start()
+        with serving(server):
             unlimited(server)
             load = Load(server, args.seed, pause=0.3)
             load.fill()
@@ -402,11 +389,6 @@ def a_drive_that_fails_at_the_device_is_given_up_and_made_whole_elsewhere(args):
             load.settle("while a drive failed")
             server.wait_until_whole()
             load.exact("after the drive was given up")
-        except BaseException:
-            print(server.log_tail(), flush=True)
-            raise
-        finally:
-            server.kill()
     return None
 
 
@@ -427,8 +409,7 @@ def a_full_file_system_is_worked_around_and_gives_space_back(args):
     with workspace() as work, contextlib.ExitStack() as stack:
         mounts = [stack.enter_context(loop_drive(work, f"loop{n}", 200)) for n in range(3)]
         server = Server([mount for mount, _ in mounts], work)
-        try:
-            server.start()
+        with serving(server):
             s3 = server.client(retry=False)
             s3.create_bucket(Bucket="full")
             rng = random.Random(args.seed)
@@ -468,11 +449,6 @@ def a_full_file_system_is_worked_around_and_gives_space_back(args):
             server.start()
             for key, body in bodies.items():
                 same_bytes(read_object(server.client(), "full", key), body, f"{key} after a restart")
-        except BaseException:
-            print(server.log_tail(), flush=True)
-            raise
-        finally:
-            server.kill()
     return None
 
 

@@ -324,18 +324,24 @@ def workspace():
 
 
 @contextlib.contextmanager
+def serving(server):
+    """The server, started; its log is printed when the body fails, and it is killed at the end."""
+    try:
+        yield server.start()
+    except BaseException:
+        print(server.log_tail(), flush=True)
+        raise
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
 def running(drive_count=1, args=(), work=None):
     """A ready server over fresh drives; its log is printed when the body fails."""
     with contextlib.ExitStack() as stack:
         work = work or stack.enter_context(workspace())
         server = Server(make_drives(work, drive_count), work, args)
-        try:
-            yield server.start()
-        except BaseException:
-            print(server.log_tail(), flush=True)
-            raise
-        finally:
-            server.kill()
+        yield stack.enter_context(serving(server))
 
 
 class Arguments(argparse.ArgumentParser):

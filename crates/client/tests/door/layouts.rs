@@ -4,7 +4,7 @@ use pangea_client::ClientError;
 use pangea_client::worker::{Emptied, RebalanceReport};
 use pangea_core::chunk::Code;
 use pangea_core::layout::{Change, Role, Slot};
-use pangea_core::meta::VersionSelector;
+use pangea_core::meta::{Condition, VersionSelector};
 
 use crate::rig::{Rig, noise};
 
@@ -74,12 +74,8 @@ fn a_drained_drive_is_empty_before_it_leaves() {
     change(&rig, &[Change::Drain(Slot(1))]);
     assert_eq!(rig.run(rig.client.empty_drive(Slot(1), &QUIET)).expect("it runs"), Emptied::Holding(1));
     for (key, _) in &doomed {
-        let deleted = rig.client.delete_object(
-            "b",
-            key.as_bytes(),
-            VersionSelector::Current,
-            pangea_core::meta::Condition::default(),
-        );
+        let deleted =
+            rig.client.delete_object("b", key.as_bytes(), VersionSelector::Current, Condition::default());
         rig.run(deleted).expect("deleted");
     }
     let report = rebalance(&rig);
@@ -160,18 +156,4 @@ fn several_changes_before_the_first_is_done_still_find_everything() {
         rig.drives.take_away(usize::from(slot));
     }
     check(&rig, &objects);
-}
-
-#[test]
-fn short_chunks_are_looked_for_where_they_were_put() {
-    let rig = Rig::with_code(7, code(3, 2));
-    // Tables for the bucket's code and for one as narrow as a short chunk.
-    let next = rig.client.layout().changed(&[], &[3]).expect("possible");
-    rig.run(rig.client.install_layout(&next)).expect("nobody else changes it");
-    rebalance(&rig);
-    for len in [4_500, 200_000, 3_000_001, 12_582_917] {
-        rig.put(&format!("{len}"), &noise(len, 3)).expect("stored");
-    }
-    let scrub = rig.run(rig.client.scrub_pass(&QUIET)).expect("it runs");
-    assert_eq!((scrub.missing_shards, scrub.written_shards, scrub.bad_shards), (0, 0, 0), "{scrub:?}");
 }

@@ -175,13 +175,7 @@ impl ScrubParts {
 
 /// Writes a setting that only this node writes.
 pub(crate) async fn set(client: &Client, name: &str, value: Vec<u8>) -> Result<(), String> {
-    let seen = client.meta().setting(name).await.map_err(|e| e.to_string())?;
-    if seen.as_ref().is_some_and(|(_, bytes)| *bytes == value) {
-        return Ok(());
-    }
-    let expected = seen.map_or(0, |(revision, _)| revision);
-    let command = Command::SetSetting { name: name.to_owned(), expected, value };
-    client.command(command).await.map(drop).map_err(words)
+    client.set_setting(name.to_owned(), value).await.map_err(words)
 }
 
 /// Follows the layout: moves what older ones placed, empties drained drives.
