@@ -9,6 +9,7 @@
 //! | `command`, `row`, `query` | the vocabulary |
 //! | `field`, `row_codec`, `command_codec`, `table_key` | the bytes of it all |
 //! | `tables`, `staged`, `memory` | what an engine must be; one command's changes; the reference engine |
+//! | [`question`] | what nodes ask each other about metadata |
 //! | `apply` | what every command does |
 //! | [`read`] | every query, on any engine's tables |
 //! | [`history`] | random but reproducible requests, to hold engines against each other |
@@ -21,6 +22,7 @@ mod field;
 pub mod history;
 mod memory;
 mod query;
+pub mod question;
 pub mod read;
 pub mod reason;
 mod row;

@@ -64,10 +64,28 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, parts: &[io::IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Makes everything written to this file durable.
     fn sync(&self) -> io::Result<()>;
+    /// `write_at`, then `sync`: a file that can do both in one go does it here, and its errors mean the same.
+    fn append(&self, parts: &[io::IoSlice<'_>], offset: u64) -> Result<(), AppendError> {
+        self.write_at(parts, offset).map_err(AppendError::Write)?;
+        self.sync().map_err(AppendError::Sync)
+    }
+    /// `read_at` for bytes that will hardly be read again soon: they need not be kept in memory.
+    fn read_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buf, offset)
+    }
     /// Bytes in the file.
     fn size(&self) -> io::Result<u64>;
     /// Cuts or extends the file.
     fn set_size(&self, size: u64) -> io::Result<()>;
+}
+
+/// Which half of [`DiskFile::append`] failed. Nothing of what was appended may be trusted after either.
+#[derive(Debug)]
+pub enum AppendError {
+    /// Writing.
+    Write(io::Error),
+    /// Making it durable.
+    Sync(io::Error),
 }
 
 /// How much a drive holds and could still take.

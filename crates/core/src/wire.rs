@@ -6,11 +6,13 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 1 | version, 1 |
-//! | 1 | 1 | kind: 1 request, 2 response, 3 cancel |
+//! | 1 | 1 | kind: 1 request, 2 response, 3 cancel, 4 ask, 5 told |
 //! | 2 | 8 | request id, drawn by the caller, unique per connection |
-//! | 10 | 4 | milliseconds that the caller will still wait (requests; else 0) |
+//! | 10 | 4 | milliseconds that the caller will still wait (requests, asks; else 0) |
 //! | 14 | 4 | body length |
-//! | 18 | | the request or response |
+//! | 18 | | the request or response; ask: the service, 1 byte; told: 1 if there is such a service, else 0 |
+//!
+//! An ask is a question to a service of the node itself; question and answer are the bodies, in the service's own words.
 
 use crate::chunk::ShardHeader;
 use crate::codec::{Malformed, Put, Reader};
@@ -38,6 +40,18 @@ pub enum Payload {
     Response(StoreResponse),
     /// The caller no longer wants the answer.
     Cancel,
+    /// A question to a service of the node; the question is the body.
+    Ask {
+        /// How long the caller will wait.
+        patience_ms: u32,
+        /// Which service.
+        service: u8,
+    },
+    /// What the service answered is the body.
+    Told {
+        /// Whether there is such a service, and it takes questions of that peer.
+        served: bool,
+    },
 }
 
 /// One frame.
@@ -174,6 +188,8 @@ impl Frame {
             Payload::Request { patience_ms, .. } => (1, *patience_ms),
             Payload::Response(_) => (2, 0),
             Payload::Cancel => (3, 0),
+            Payload::Ask { patience_ms, .. } => (4, *patience_ms),
+            Payload::Told { .. } => (5, 0),
         };
         let mut out = Vec::with_capacity(128);
         out.put_u8(VERSION);
@@ -185,6 +201,8 @@ impl Frame {
             Payload::Request { request, .. } => request.encode(&mut out),
             Payload::Response(response) => response.encode(&mut out),
             Payload::Cancel => {}
+            Payload::Ask { service, .. } => out.put_u8(*service),
+            Payload::Told { served } => out.put_u8(u8::from(*served)),
         }
         assert!(out.len() <= HEAD_BYTES_MAX, "heads are bounded where they are made");
         out
@@ -204,6 +222,8 @@ impl Frame {
             1 => Payload::Request { patience_ms, request: StoreRequest::decode(&mut r)? },
             2 => Payload::Response(StoreResponse::decode(&mut r)?),
             3 => Payload::Cancel,
+            4 => Payload::Ask { patience_ms, service: r.u8()? },
+            5 => Payload::Told { served: r.bool()? },
             _ => return Err(r.malformed()),
         };
         r.finish()?;
@@ -354,6 +374,8 @@ mod tests {
         payloads.push(Payload::Response(StoreResponse::Shards(vec![shard(1, 1)])));
         payloads.push(Payload::Response(StoreResponse::Failed(Fault::Full)));
         payloads.push(Payload::Cancel);
+        payloads.push(Payload::Ask { patience_ms: 7, service: 3 });
+        payloads.push(Payload::Told { served: true });
         for payload in payloads {
             let frame = Frame { request_id: 42, payload };
             let head = frame.encode(17);

@@ -8,6 +8,7 @@
 //! | [`memory`] | the memory engine: the reference |
 //! | [`engine`] | the embedded engine without threads: log, then view, then answer; its recovery |
 //! | [`embedded`] | the embedded engine as a port: its writing thread and its readers |
+//! | [`remote`] | metadata that another node keeps: asking and answering |
 //! | [`conformance`] | the exam of every engine, and the comparison of two |
 //! | [`backup`] | a snapshot as a file of its own; bringing one back; what drives know without being opened |
 //! | `sealed`, `log`, `snapshot` | the files on the log drives |
@@ -22,6 +23,7 @@ mod log;
 pub mod memory;
 pub mod port;
 mod queries;
+pub mod remote;
 mod sealed;
 mod snapshot;
 pub mod sqlite;
@@ -34,5 +36,6 @@ pub use error::MetaError;
 pub use log::writer::WriteOptions;
 pub use memory::MemoryMeta;
 pub use port::{Answer, LogDriveStatus, Meta, MetaStatus, PAGE_ROWS_MAX, VersionWithBlob};
+pub use remote::RemoteMeta;
 pub use sealed::{LogKey, LogKeys, Position};
 pub use sqlite::ViewPlace;

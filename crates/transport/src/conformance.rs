@@ -91,6 +91,10 @@ fn questions_are_answered_and_matched((a, b): Ends) {
                 }
             })
         }
+
+        fn serve(&self, _: NodeId, service: u8, question: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+            Box::pin(std::future::ready((service == 7).then_some(question)))
+        }
     }
     let asker = Endpoint::new(a.clone());
     let mut threads = vec![];
@@ -107,6 +111,9 @@ fn questions_are_answered_and_matched((a, b): Ends) {
         let answer = block_on(asker.call(b.local(), request, body.clone(), 1000));
         assert_eq!(answer, Ok((StoreResponse::Data, body)));
     }
+    let question = Bytes::from_static(b"what is it?");
+    assert_eq!(block_on(asker.ask(b.local(), 7, question.clone(), 1000)), Ok(Some(question.clone())));
+    assert_eq!(block_on(asker.ask(b.local(), 8, question, 1000)), Ok(None), "there is no such service");
     a.close();
     b.close();
     threads.into_iter().for_each(|thread| thread.join().expect("run ends when its transport is closed"));

@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use futures_util::future::{AbortHandle, Abortable, Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pangea_core::id::NodeId;
-use pangea_core::wire::{Frame, Payload, StoreRequest, StoreResponse};
+use pangea_core::wire::{BODY_BYTES_MAX, Frame, Payload, StoreRequest, StoreResponse};
 
 use crate::port::{BoxFuture, Message, Transport, TransportError};
 
@@ -30,16 +30,34 @@ pub trait Handler: Send + Sync {
         request: StoreRequest,
         body: Bytes,
     ) -> BoxFuture<'_, (StoreResponse, Bytes)>;
+
+    /// Answers a question to a service of this node. `None`: there is no such service, or not for that peer.
+    fn serve(&self, _peer: NodeId, _service: u8, _question: Bytes) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 type Answer = (StoreResponse, Bytes);
+type Pending = BTreeMap<u64, (NodeId, oneshot::Sender<(Reply, Bytes)>)>;
 type Asked = BTreeMap<(NodeId, u64), AbortHandle>;
+
+/// What became of a question.
+enum Reply {
+    Store(StoreResponse),
+    Told { served: bool },
+}
+
+/// A question that came in.
+enum Received {
+    Store(StoreRequest),
+    Ask { service: u8 },
+}
 
 /// See the module.
 pub struct Endpoint {
     transport: Arc<dyn Transport>,
     next_id: AtomicU64,
-    pending: Mutex<BTreeMap<u64, (NodeId, oneshot::Sender<Answer>)>>,
+    pending: Mutex<Pending>,
     cancelled: Mutex<Vec<(NodeId, u64)>>,
 }
 
@@ -59,7 +77,7 @@ impl Endpoint {
         self.transport.local()
     }
 
-    /// Asks `peer`. Dropping the future tells the peer to forget the question.
+    /// Asks a drive of `peer`. Dropping the future tells the peer to forget the question.
     pub async fn call(
         &self,
         peer: NodeId,
@@ -67,11 +85,38 @@ impl Endpoint {
         body: Bytes,
         patience_ms: u32,
     ) -> Result<Answer, TransportError> {
+        match self.question(peer, Payload::Request { patience_ms, request }, body).await? {
+            (Reply::Store(response), body) => Ok((response, body)),
+            // It answered something else than what it was asked.
+            (Reply::Told { .. }, _) => Err(TransportError::Unreachable(peer)),
+        }
+    }
+
+    /// Asks a service of `peer`; `None`: it has none of that number for us. Dropping the future tells the peer to forget
+    /// the question.
+    pub async fn ask(
+        &self,
+        peer: NodeId,
+        service: u8,
+        question: Bytes,
+        patience_ms: u32,
+    ) -> Result<Option<Bytes>, TransportError> {
+        match self.question(peer, Payload::Ask { patience_ms, service }, question).await? {
+            (Reply::Told { served }, answer) => Ok(served.then_some(answer)),
+            (Reply::Store(_), _) => Err(TransportError::Unreachable(peer)),
+        }
+    }
+
+    async fn question(
+        &self,
+        peer: NodeId,
+        payload: Payload,
+        body: Bytes,
+    ) -> Result<(Reply, Bytes), TransportError> {
         let request_id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.lock().insert(request_id, (peer, sender));
         let asked = Question { endpoint: self, peer, request_id };
-        let payload = Payload::Request { patience_ms, request };
         let head = Frame { request_id, payload }.encode(body.len()).into();
         self.transport.send(peer, Message { head, body, answer: false }).await?;
         let answer = answer.await.map_err(|_| TransportError::Closed);
@@ -102,11 +147,11 @@ impl Endpoint {
                 }
             };
             let Ok((peer, message)) = received else { break };
-            if let Some((request_id, request, body)) = self.receive(&asked, peer, message) {
+            if let Some((request_id, received, body)) = self.receive(&asked, peer, message) {
                 let (handle, registration) = AbortHandle::new_pair();
                 asked.insert((peer, request_id), handle);
                 let job = Abortable::new(
-                    self.clone().answer(handler.clone(), peer, request_id, request, body),
+                    self.clone().answer(handler.clone(), peer, request_id, received, body),
                     registration,
                 );
                 work.push(async move {
@@ -124,11 +169,21 @@ impl Endpoint {
         handler: Arc<dyn Handler>,
         peer: NodeId,
         request_id: u64,
-        request: StoreRequest,
+        received: Received,
         body: Bytes,
     ) {
-        let (response, body) = handler.handle(peer, request, body).await;
-        let head = Frame { request_id, payload: Payload::Response(response) }.encode(body.len()).into();
+        let (payload, body) = match received {
+            Received::Store(request) => {
+                let (response, body) = handler.handle(peer, request, body).await;
+                (Payload::Response(response), body)
+            }
+            Received::Ask { service } => {
+                let answer = handler.serve(peer, service, body).await;
+                let answer = answer.filter(|answer| answer.len() <= BODY_BYTES_MAX);
+                (Payload::Told { served: answer.is_some() }, answer.unwrap_or_default())
+            }
+        };
+        let head = Frame { request_id, payload }.encode(body.len()).into();
         // An asker that cannot be reached will ask again.
         let _ = self.transport.send(peer, Message { head, body, answer: true }).await;
     }
@@ -144,24 +199,21 @@ impl Endpoint {
     }
 
     /// Sorts one message in; gives back a question to work on.
-    fn receive(&self, asked: &Asked, peer: NodeId, message: Message) -> Option<(u64, StoreRequest, Bytes)> {
+    fn receive(&self, asked: &Asked, peer: NodeId, message: Message) -> Option<(u64, Received, Bytes)> {
         let (frame, body_len) = Frame::decode(&message.head).ok()?;
         if body_len != message.body.len() {
             return None;
         }
+        let request_id = frame.request_id;
         match frame.payload {
-            Payload::Request { request, .. } => Some((frame.request_id, request, message.body)),
+            Payload::Request { request, .. } => Some((request_id, Received::Store(request), message.body)),
+            Payload::Ask { service, .. } => Some((request_id, Received::Ask { service }, message.body)),
             Payload::Response(response) => {
-                if let Entry::Occupied(entry) = self.lock().entry(frame.request_id)
-                    && entry.get().0 == peer
-                {
-                    // The caller may have gone; then nobody wants the answer.
-                    let _ = entry.remove().1.send((response, message.body));
-                }
-                None
+                self.deliver(peer, request_id, Reply::Store(response), message.body)
             }
+            Payload::Told { served } => self.deliver(peer, request_id, Reply::Told { served }, message.body),
             Payload::Cancel => {
-                if let Some(job) = asked.get(&(peer, frame.request_id)) {
+                if let Some(job) = asked.get(&(peer, request_id)) {
                     job.abort();
                 }
                 None
@@ -169,7 +221,18 @@ impl Endpoint {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (NodeId, oneshot::Sender<Answer>)>> {
+    /// Hands an answer to whoever asked that peer.
+    fn deliver<T>(&self, peer: NodeId, request_id: u64, reply: Reply, body: Bytes) -> Option<T> {
+        if let Entry::Occupied(entry) = self.lock().entry(request_id)
+            && entry.get().0 == peer
+        {
+            // The caller may have gone; then nobody wants the answer.
+            let _ = entry.remove().1.send((reply, body));
+        }
+        None
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
         self.pending.lock().expect("no code panics while it holds the table")
     }
 }

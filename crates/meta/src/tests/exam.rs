@@ -1,14 +1,20 @@
 //! Every engine passes the exam, and the SQLite view holds the bytes of the reference.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use pangea_core::meta::question::{Answer, Failure};
 use pangea_core::meta::{MemoryTables, TableId, apply, history::History};
 
 use super::crash_disk::{Image, Recorder};
 use super::{TempDir, open, options};
 use crate::conformance::{conformance, contents, differential, wait};
+use crate::remote::{Lost, Way, answer_in_pages};
 use crate::sqlite::{DumpedRow, ViewPlace};
-use crate::{EmbeddedMeta, InlineMeta, MemoryMeta, Meta, MetaError, SeatedMeta, WriteOptions};
+use crate::{EmbeddedMeta, InlineMeta, MemoryMeta, Meta, MetaError, RemoteMeta, SeatedMeta, WriteOptions};
 
 fn embedded(dir: &TempDir, recorder: &Recorder) -> EmbeddedMeta {
     let mut options = options(&recorder.drives(), ViewPlace::Path(dir.view()));
@@ -27,6 +33,70 @@ fn the_inline_engine_passes() {
         let recorder = Recorder::new(vec![Image::default(); 2]);
         Box::new(InlineMeta::open(options(&recorder.drives(), ViewPlace::Memory)).expect("opens"))
     });
+}
+
+/// A way to metadata in the same process; one question in `lost_every` is carried out and its answer lost.
+struct Straight {
+    meta: MemoryMeta,
+    rows_max: usize,
+    lost_every: usize,
+    asked: AtomicUsize,
+}
+
+impl Way for Straight {
+    fn ask(&self, question: Bytes) -> Pin<Box<dyn Future<Output = Result<Bytes, Lost>> + Send + '_>> {
+        Box::pin(async move {
+            let answer = answer_in_pages(&self.meta, &question, self.rows_max).await;
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.lost_every > 0 && asked.is_multiple_of(self.lost_every) {
+                return Err(Lost { sent: true, why: "the link broke".into() });
+            }
+            Ok(answer.into())
+        })
+    }
+}
+
+fn remote(rows_max: usize, lost_every: usize) -> RemoteMeta {
+    let way = Straight { meta: MemoryMeta::new(), rows_max, lost_every, asked: AtomicUsize::new(0) };
+    RemoteMeta::new(Arc::new(way))
+}
+
+#[test]
+fn metadata_that_another_node_keeps_passes_however_its_pages_are_cut() {
+    for rows_max in [1, 3, 1000] {
+        conformance(&|| Box::new(remote(rows_max, 0)));
+    }
+    differential(&remote(5, 0), &MemoryMeta::new(), 7, 2000);
+}
+
+#[test]
+fn a_command_whose_answer_was_lost_is_carried_out_once_however_often_it_is_asked_for() {
+    let (meta, reference) = (remote(1000, 3), MemoryMeta::new());
+    let (mut history, mut lost) = (History::new(11), 0);
+    for _ in 0..2000 {
+        let request = history.next(&reference.tables());
+        let expected = wait(reference.apply(request.clone())).expect("memory");
+        let outcome = loop {
+            match wait(meta.apply(request.clone())) {
+                Err(MetaError::Unknown) => lost += 1,
+                other => break other.expect("answered"),
+            }
+        };
+        assert_eq!(outcome, expected);
+    }
+    assert!(lost > 500, "{lost}");
+    let unavailable = std::iter::repeat_with(|| wait(meta.buckets())).take(3);
+    let unavailable = unavailable.filter(|found| matches!(found, Err(MetaError::Unavailable { .. }))).count();
+    assert_eq!(unavailable, 1, "a query without an answer is no unknown command");
+}
+
+#[test]
+fn nonsense_is_answered_with_a_refusal() {
+    let meta = MemoryMeta::new();
+    for nonsense in [&b""[..], b"\x01", b"\x01\xff", b"\x02\x1a", &[1; 4096]] {
+        let answer = wait(answer_in_pages(&meta, nonsense, 1000));
+        assert_eq!(Answer::decode(&answer), Ok(Answer::Failed(Failure::NotUnderstood)), "{nonsense:?}");
+    }
 }
 
 #[test]
