@@ -15,6 +15,7 @@ use crate::buffers::Buffers;
 use crate::digest::Digests;
 use crate::door::ClientError;
 use crate::flight::Flight;
+use crate::gateways::Gateways;
 use crate::keyring::{BucketKeys, KeyRing};
 use crate::latency::Latency;
 use crate::layouts::Layouts;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// The master keys.
     pub keys: Arc<KeyRing>,
+    /// The other gateways of the cluster.
+    pub gateways: Arc<dyn Gateways>,
     /// Which drives are believed to work. A wrong answer costs time, never data.
     pub present: Arc<dyn Fn(DriveId) -> bool + Send + Sync>,
 }

@@ -63,10 +63,9 @@ impl Flight {
         counts.iter().filter(|(_, count)| count.writers > 0).map(|(blob, _)| *blob).collect()
     }
 
-    /// Whether somebody writes it now.
-    pub(crate) fn is_written(&self, blob: BlobId) -> bool {
-        let counts = self.counts.lock().expect("counting does not panic");
-        counts.get(&blob).is_some_and(|count| count.writers > 0)
+    /// Everything that is being written or read now.
+    pub(crate) fn all(&self) -> Vec<BlobId> {
+        self.counts.lock().expect("counting does not panic").keys().copied().collect()
     }
 
     /// Whether somebody writes or reads it now.

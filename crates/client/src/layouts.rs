@@ -140,11 +140,11 @@ impl Client {
         if next.epoch != current + 1 {
             return Err(stale(current));
         }
-        // First the layout, then its name: a crash in between leaves one that nobody follows, and that is written over.
-        self.set_setting(layout_setting(next.epoch), next.encode()).await?;
-        let name = CURRENT_EPOCH_SETTING.to_owned();
-        let value = next.epoch.to_le_bytes().to_vec();
-        self.command(Command::SetSetting { name, expected: revision, value }).await?;
+        let name = layout_setting(next.epoch);
+        let seen = self.meta().setting(&name).await.map_err(ClientError::Meta)?.map_or(0, |(seen, _)| seen);
+        let epoch = next.epoch.to_le_bytes().to_vec();
+        let settings = vec![(name, seen, next.encode()), (CURRENT_EPOCH_SETTING.to_owned(), revision, epoch)];
+        self.command(Command::SetSettings { settings }).await?;
         self.refresh_layouts().await
     }
 

@@ -12,6 +12,7 @@
 //! | `item` `packer` | small objects: sealed one by one, stored and committed together |
 //! | `digest` | MD5 of many bodies at once |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
+//! | `gateways` | what other gateways have in flight |
 //! | `layouts` `codes` `keyring` `budget` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
 //! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
 
@@ -26,6 +27,7 @@ mod digest;
 pub mod door;
 mod extents;
 mod flight;
+mod gateways;
 mod item;
 mod keyring;
 mod latency;
@@ -47,6 +49,7 @@ pub use door::{
     Accept, Body, BodyError, ClientError, CompletePart, List, ListEntry, ListPage, Object, PartDone, PutDone,
     PutObject, Received, UploadPart,
 };
+pub use gateways::{Gateways, InFlightElsewhere, NoOthers};
 pub use keyring::KeyRing;
 pub use layouts::{CURRENT_EPOCH_SETTING, layout_setting};
 pub use runtime::{CpuJob, Runtime, Task};

@@ -15,11 +15,13 @@
 //! | [`meta`] | the metadata commands, their rows, and the state machine that decides them |
 //! | [`machine`] | put, get and repair of one stripe: events in, actions out |
 //! | [`wire`] | what nodes ask of each other's drives |
+//! | [`cluster`] | members, what nodes say of themselves, how one joins |
 
 pub mod audit;
 pub mod ces;
 pub mod chunk;
 pub mod chunker;
+pub mod cluster;
 pub mod codec;
 pub mod erasure;
 pub mod health;

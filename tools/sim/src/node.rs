@@ -380,6 +380,7 @@ impl Cluster {
             clock: Arc::new(inner.sim.clone()),
             entropy: inner.entropy.clone(),
             keys: Arc::new(KeyRing::new([(1, MasterKey::new(inner.master))])),
+            gateways: Arc::new(pangea_client::NoOthers),
             present: Arc::new(present),
         };
         let client = Client::new(parts, inner.client_options);

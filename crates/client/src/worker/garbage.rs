@@ -1,8 +1,8 @@
 //! Garbage: shards of blobs that nobody refers to, and shards that no blob owns.
 //!
 //! A condemned blob's shards are deleted from every drive of the layout, then its row is purged; while a drive is absent
-//! the blob stays condemned. Orphans are what crashed or refused writes left: their blob is not in flight here and has
-//! no row. On the same way copies are found that lie beside their home for no reason. (On several gateways a lease will stand where the flight table stands now.)
+//! the blob stays condemned. Orphans are what crashed or refused writes left: their blob is not in flight on any gateway and has
+//! no row. On the same way copies are found that lie beside their home for no reason.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use super::Progress;
 use crate::client::Client;
 use crate::door::ClientError;
 use crate::extents::decode_extents;
+use crate::gateways::InFlightElsewhere;
 
 /// Condemned blobs of one scan, and of one purging command.
 const SCAN_CONDEMNED: usize = 64;
@@ -73,8 +74,12 @@ impl Client {
             let page = self.meta().condemned(after, SCAN_CONDEMNED).await.map_err(ClientError::Meta)?;
             after = page.last().copied();
             let is_last = page.len() < SCAN_CONDEMNED;
+            let Some(elsewhere) = self.in_flight_elsewhere().await else {
+                report.waiting += page.len() as u64;
+                return self.purge(&mut freed, report, progress).await;
+            };
             for (_, blob) in page {
-                match self.free(blob, condemned_ms, report).await {
+                match self.free(blob, condemned_ms, &elsewhere, report).await {
                     Ok(Some(children)) => {
                         slices += children.len();
                         freed.push((blob, children));
@@ -117,12 +122,14 @@ impl Client {
         &self,
         blob: BlobId,
         condemned_ms: u64,
+        elsewhere: &InFlightElsewhere,
         report: &mut GarbageReport,
     ) -> Result<Option<Vec<BlobId>>, ClientError> {
         let Some(row) = self.meta().blob(blob).await.map_err(ClientError::Meta)? else {
             return Ok(Some(vec![]));
         };
-        if row.refs > 0 || row.condemned_ms > condemned_ms || self.inner.flight.has(blob) {
+        let is_in_flight = self.inner.flight.has(blob) || elsewhere.all.contains(&blob);
+        if row.refs > 0 || row.condemned_ms > condemned_ms || is_in_flight {
             return Ok(None);
         }
         let mut children = vec![];
@@ -196,10 +203,16 @@ impl Client {
             let page = self.list_shards(slot, after, limit).await.map_err(OrphanError::Drive)?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
+            // Asked after the listing: what is written since then is not on the page.
+            let Some(elsewhere) = self.in_flight_elsewhere().await else {
+                tracing::debug!(?slot, "a gateway does not say what it writes: no orphan is looked for");
+                return Ok(());
+            };
             let mut owners = BTreeMap::new();
             for shard in &page {
                 if let std::collections::btree_map::Entry::Vacant(unknown) = owners.entry(shard.chunk.blob) {
-                    unknown.insert(self.owner(shard.chunk.blob).await.map_err(OrphanError::Client)?);
+                    unknown
+                        .insert(self.owner(shard.chunk.blob, &elsewhere).await.map_err(OrphanError::Client)?);
                 }
             }
             for shard in &page {
@@ -218,8 +231,12 @@ impl Client {
     }
 
     /// Whether a blob has a row, or is being written: asked in the order that cannot miss a commit.
-    pub(super) async fn owner(&self, blob: BlobId) -> Result<Owner, ClientError> {
-        if self.inner.flight.has(blob) {
+    pub(super) async fn owner(
+        &self,
+        blob: BlobId,
+        elsewhere: &InFlightElsewhere,
+    ) -> Result<Owner, ClientError> {
+        if self.inner.flight.has(blob) || elsewhere.all.contains(&blob) {
             return Ok(Owner::Changing);
         }
         let Some(row) = self.meta().blob(blob).await.map_err(ClientError::Meta)? else {

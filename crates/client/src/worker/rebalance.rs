@@ -20,6 +20,7 @@ use super::garbage::{OrphanError, Owner};
 use super::inventory::Inventory;
 use crate::client::Client;
 use crate::door::ClientError;
+use crate::gateways::InFlightElsewhere;
 
 /// Blobs of one scan.
 const SCAN_BLOBS: usize = 256;
@@ -116,7 +117,7 @@ impl Client {
             return Ok(report);
         }
         let current = self.layout().epoch;
-        let writers = self.inner.flight.written();
+        let writers = self.writers().await;
         // Most of the work does not wait for them.
         self.walk(Which::Displaced, &mut report, progress).await?;
         self.fence(current, &writers).await?;
@@ -143,13 +144,23 @@ impl Client {
         Ok(report)
     }
 
+    /// What is being written now, through any gateway that answers; what the others write is refused by the fence.
+    async fn writers(&self) -> Vec<BlobId> {
+        let mut writers = self.inner.flight.written();
+        writers.extend(self.in_flight_elsewhere().await.unwrap_or_default().written);
+        writers
+    }
+
     /// From now on nothing is committed that an older layout placed. Writes that were under way may end first.
     async fn fence(&self, epoch: u32, writers: &[BlobId]) -> Result<(), ClientError> {
         let parts = &self.inner.parts;
         let deadline = parts.clock.mono_us() + WRITERS_PATIENCE_US;
-        let is_under_way = || writers.iter().any(|blob| self.inner.flight.is_written(*blob));
         // A newer layout has a fence of its own.
-        while is_under_way() && self.layout().epoch == epoch && parts.clock.mono_us() < deadline {
+        while self.layout().epoch == epoch && parts.clock.mono_us() < deadline {
+            let now: BTreeSet<BlobId> = self.writers().await.into_iter().collect();
+            if !writers.iter().any(|blob| now.contains(blob)) {
+                break;
+            }
             parts.runtime.sleep_until(parts.clock.mono_us() + WRITERS_LOOK_US).await;
         }
         if self.layout().epoch != epoch {
@@ -359,7 +370,9 @@ impl Client {
         let mut chunks: Vec<ChunkId> = left.iter().map(|shard| shard.chunk).collect();
         chunks.dedup();
         for chunk in chunks {
-            let Owner::Blob(manifest) = self.owner(chunk.blob).await? else { continue };
+            let Owner::Blob(manifest) = self.owner(chunk.blob, &InFlightElsewhere::default()).await? else {
+                continue;
+            };
             let Some(entry) = manifest.chunk(chunk.chunk) else { continue };
             let todo = self.meta().todo(chunk).await.map_err(ClientError::Meta)?;
             let mended = self.mend(chunk, entry, todo.as_ref()).await?;

@@ -67,6 +67,7 @@ impl Rig {
             clock: Arc::new(Threads { start: Instant::now() }),
             entropy: Arc::new(Counting(AtomicU64::new(1))),
             keys: Arc::new(KeyRing::new([(1, MasterKey::new([9; 32]))])),
+            gateways: Arc::new(pangea_client::NoOthers),
             present: Arc::new(move |id| seen.is_present(id)),
         };
         let options = Options { straggler_ms: 50, drive_timeout_ms: 2000, ..Options::default() };

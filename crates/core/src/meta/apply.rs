@@ -154,6 +154,7 @@ fn run<T: Tables>(t: &mut T, request: &Request) -> Step<Outcome, T> {
         Command::PutAccessKey { id, row } => cluster::put_access_key(t, id, row),
         Command::ReplaceAccessKey { id, seen, row } => cluster::replace_access_key(t, id, seen, row),
         Command::DeleteAccessKey { id } => cluster::delete_access_key(t, id),
+        Command::SetSettings { settings } => cluster::set_settings(t, settings),
         Command::SetSetting { name, expected, value } => cluster::set_setting(t, name, *expected, value),
         Command::StartGeneration { generation } => cluster::start_generation(t, *generation),
         Command::Expire => cluster::expire(t, now),

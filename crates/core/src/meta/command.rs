@@ -344,6 +344,11 @@ pub enum Command {
         /// The new bytes.
         value: Vec<u8>,
     },
+    /// Sets several settings, if the revision of each is what the caller saw; else none of them.
+    SetSettings {
+        /// Each with the revision that was seen (0: it does not exist) and the new bytes.
+        settings: Vec<(String, u64, Vec<u8>)>,
+    },
     /// Starts a new meta generation (a server start, a change of log drives). The generation must rise.
     StartGeneration {
         /// The new generation.

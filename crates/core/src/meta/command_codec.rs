@@ -54,6 +54,7 @@ tagged!(Command {
     25 => ReplaceAccessKey { id, seen, row },
     26 => SetCode { name, code },
     27 => ReplaceContent { bucket, key, version, seen, blob },
+    28 => SetSettings { settings },
 });
 
 tagged!(Outcome {

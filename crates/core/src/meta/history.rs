@@ -146,7 +146,15 @@ impl History {
 
     fn bucket_command(&mut self, model: &MemoryTables) -> Command {
         let name = self.name();
-        match self.below(9) {
+        match self.below(10) {
+            9 => {
+                let settings = NAMES[..2].iter().map(|name| {
+                    let Ok(known) = read::setting(model, name);
+                    let expected = if self.one_in(6) { 7 } else { known.map_or(0, |(revision, _)| revision) };
+                    ((*name).to_owned(), expected, self.id().to_vec())
+                });
+                Command::SetSettings { settings: settings.collect() }
+            }
             8 => Command::SetCode { name, code: Code::new(1 + self.below(9) as u8, self.below(4) as u8) },
             0 => Command::DeleteBucket { name },
             1..4 => {

@@ -81,6 +81,21 @@ pub(super) fn set_setting<T: Tables>(t: &mut T, name: &str, expected: u64, value
     Ok(Outcome::Setting { revision: revision + 1 })
 }
 
+/// All or none: a change of the layout is the new layout and its name.
+pub(super) fn set_settings<T: Tables>(t: &mut T, settings: &[(String, u64, Vec<u8>)]) -> Step<Outcome, T> {
+    for (name, expected, value) in settings {
+        require(name != WRITE_FLOOR || value.len() == 4, reason::WRITE_FLOOR)?;
+        let revision = t.get::<Settings>(name)?.map_or(0, |row| row.revision);
+        if revision != *expected {
+            return refuse(Refusal::SettingChanged { revision });
+        }
+    }
+    for (name, expected, value) in settings {
+        t.put::<Settings>(name, &SettingRow { revision: expected + 1, value: value.clone() })?;
+    }
+    Ok(Outcome::Done)
+}
+
 pub(super) fn start_generation<T: Tables>(t: &mut T, generation: u64) -> Step<Outcome, T> {
     let mut state = state(t)?;
     if generation <= state.generation {

@@ -228,7 +228,7 @@ fn histories_mostly_succeed_and_reach_every_command() {
             }
         });
     }
-    assert_eq!(done.len(), 27, "{done:?}");
+    assert_eq!(done.len(), 28, "{done:?}");
     assert!(done.values().sum::<u32>() * 2 > asked, "{done:?}");
     assert!(done["CompleteUpload"] > 100 && done["Purge"] > 100, "{done:?}");
 }

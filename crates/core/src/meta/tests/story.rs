@@ -518,6 +518,19 @@ fn settings_change_only_from_what_was_seen_and_generations_only_rise() {
     assert_eq!(c.ask(set(0)), Outcome::Setting { revision: 1 });
     assert_eq!(c.refused(set(0)), Refusal::SettingChanged { revision: 1 });
     assert_eq!(c.ask(set(1)), Outcome::Setting { revision: 2 });
+    let both = |first, second| Command::SetSettings {
+        settings: vec![
+            ("layout/1".to_owned(), first, vec![7]),
+            ("layout/current".to_owned(), second, vec![8]),
+        ],
+    };
+    assert_eq!(c.refused(both(2, 1)), Refusal::SettingChanged { revision: 0 });
+    assert_eq!(c.refused(both(1, 0)), Refusal::SettingChanged { revision: 2 });
+    let Ok(kept) = read::setting(&c.tables, "layout/1");
+    assert_eq!(kept, Some((2, vec![1])), "none of several");
+    assert_eq!(c.ask(both(2, 0)), Outcome::Done);
+    let Ok(set) = read::setting(&c.tables, "layout/current");
+    assert_eq!(set, Some((1, vec![8])));
     assert_eq!(
         c.refused(Command::StartGeneration { generation: 3 }),
         Refusal::StaleGeneration { current: 3 }
