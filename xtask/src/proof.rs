@@ -25,14 +25,15 @@ type Client = (&'static str, &'static [&'static str], Duration);
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [Client; 13] = [
+const CLIENTS: [Client; 14] = [
     ("golden.py", &[], MINUTE.saturating_mul(5)),
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
     ("many_clients.py", &[], MINUTE.saturating_mul(7)),
     ("cli.py", &[], MINUTE.saturating_mul(7)),
     ("race.py", &[], MINUTE.saturating_mul(3)),
-    ("kill.py", &["--kills", "8", "--seconds", "280"], MINUTE.saturating_mul(5)),
+    ("kill.py", &["--kills", "12", "--seconds", "280"], MINUTE.saturating_mul(5)),
+    ("power.py", &["--states", "45", "--seconds", "400"], MINUTE.saturating_mul(7)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),
     ("bad_start.py", &[], MINUTE.saturating_mul(4)),
     ("stress.py", &[], MINUTE.saturating_mul(4)),
@@ -43,7 +44,8 @@ const CLIENTS: [Client; 13] = [
 
 /// What lies beside them and is no test.
 #[cfg(test)]
-const HELPERS: [&str; 4] = ["confine.py", "harness.py", "proxy.py", "raw.py"];
+const HELPERS: [&str; 7] =
+    ["blocks.py", "confine.py", "harness.py", "promises.py", "proxy.py", "raw.py", "recorder.py"];
 
 /// `cargo xtask test`: all of it, or with `fast` what needs nothing installed.
 pub fn test(fast: bool) -> Result<bool> {
@@ -173,10 +175,18 @@ pub fn sim(args: &[String]) -> Result<bool> {
 }
 
 /// The long form of `room.py`: 16 GiB on one drive, and as much time as a slow one needs.
-const ROOM_SOAK: [Client; 1] =
-    [("room.py", &["--object-mib", "1024", "--drives", "1", "--seconds", "3600"], MINUTE.saturating_mul(61))];
+const ROOM_SOAK: Client =
+    ("room.py", &["--object-mib", "1024", "--drives", "1", "--seconds", "3600"], MINUTE.saturating_mul(61));
+/// The long form of `kill.py`: at least 200 kills, however they fall on the shapes.
+const KILLS_SOAK: Client = ("kill.py", &["--kills", "240", "--seconds", "3600"], MINUTE.saturating_mul(61));
+/// The long form of `power.py`.
+const POWER_SOAK: Client = (
+    "power.py",
+    &["--states", "600", "--load-seconds", "10", "--seconds", "7200"],
+    MINUTE.saturating_mul(121),
+);
 
-/// `cargo xtask soak model|room`: the long run of the gateway's model test, or of many large objects in little memory.
+/// `cargo xtask soak WHAT`: the long run of a test that is short elsewhere.
 pub fn soak(args: &[String]) -> Result<bool> {
     match args {
         [what] if what == "model" => {
@@ -185,14 +195,24 @@ pub fn soak(args: &[String]) -> Result<bool> {
             call(cargo().args(test).args(long), SOAK_LIMIT)?;
             Ok(true)
         }
-        [what] if what == "room" => {
-            let mut steps = Steps::default();
-            let ready = Ready::make(&mut steps);
-            run_clients(&mut steps, ready, &ROOM_SOAK)?;
-            Ok(steps.finish())
+        [what] if what == "crash" => {
+            let test = ["test", "--release", "-p", "pangea-store", "--lib", "--"];
+            let long = ["--ignored", "--nocapture", "a_million_crash_states"];
+            call(cargo().args(test).args(long), SOAK_LIMIT)?;
+            Ok(true)
         }
-        other => bail!("nothing to soak called {other:?}; there are: model, room"),
+        [what] if what == "room" => soak_client(ROOM_SOAK),
+        [what] if what == "kills" => soak_client(KILLS_SOAK),
+        [what] if what == "power" => soak_client(POWER_SOAK),
+        other => bail!("nothing to soak called {other:?}; there are: model, crash, kills, power, room"),
     }
+}
+
+fn soak_client(client: Client) -> Result<bool> {
+    let mut steps = Steps::default();
+    let ready = Ready::make(&mut steps);
+    run_clients(&mut steps, ready, &[client])?;
+    Ok(steps.finish())
 }
 
 #[cfg(test)]
