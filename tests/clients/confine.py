@@ -76,6 +76,16 @@ class Confined(Server):
 
     group = None
 
+    def launch(self, prefix=()):
+        super().launch([*(self.group.prefix if self.group else ()), *prefix])
+
+    def keeps_to(self, limit_bytes):
+        """It must run still, and within the limit."""
+        check(self.is_running(), "the server ended")
+        if self.group:
+            check(not self.group.killed(), "the kernel killed the server for want of memory")
+            check(self.rss_bytes() < limit_bytes, f"{self.rss_bytes() // MIB} MiB of memory")
+
     def rss_bytes(self, field="VmHWM"):
         """Resident memory: the most there ever was, or with `VmRSS` what there is."""
         with open(f"/proc/{self.process.pid}/status") as status:
@@ -98,13 +108,10 @@ def confined(limit_bytes, drive_count, bucket):
         server = Confined(make_drives(work, drive_count), work)
         server.group = group
         try:
-            server.start(prefix=group.prefix if group else ())
+            server.start()
             server.client().create_bucket(Bucket=bucket)
             yield server
-            check(server.is_running(), "the server ended")
-            if group:
-                check(not group.killed(), "the kernel killed the server for want of memory")
-                check(server.rss_bytes() < limit_bytes, f"{server.rss_bytes() // MIB} MiB of memory")
+            server.keeps_to(limit_bytes)
         except BaseException:
             print(server.log_tail(), flush=True)
             raise

@@ -12,10 +12,12 @@ import threading
 import time
 from pathlib import Path
 
+from confine import Confined, limited
 from harness import KIB, MIB, Arguments, Failed, Server, binary, check, clean_environment, equal
 from harness import main, make_drives, random_bytes, read_object, running, same_bytes, serving, workspace
 
 SIZES = [1, 4 * KIB, 20 * KIB, 128 * KIB + 1, 1 * MIB, 6 * MIB + 5]
+LIMIT_BYTES = 256 * MIB
 DETECT_SECONDS = 30
 MOVE_SECONDS = 120
 
@@ -133,11 +135,12 @@ def wait_for(server, drive, states, seconds, what):
     return time.monotonic() - started
 
 
-def drives_come_and_go_under_load(args):
+def drives_come_and_go_under_load(args, make=Server, look=lambda _server: None):
+    """`make` makes the server, and `look` looks at it before it stops, each time."""
     with workspace() as work:
         drives = make_drives(work, 4)
         # Otherwise the code follows the number of drives, and fewer drives are refused.
-        server = Server(drives, work, ["--erasure", "2+2"])
+        server = make(drives, work, ["--erasure", "2+2"])
         with serving(server):
             unlimited(server)
             # What is overwritten stays on a drained drive for a minute: too long for this test.
@@ -157,6 +160,7 @@ def drives_come_and_go_under_load(args):
             load.settle("after drives came and went")
             server.wait_until_whole()
             # The drives that were added need not be named at the next start.
+            look(server)
             server.stop()
             server.drives = [str(drive) for drive in drives[2:]]
             server.start()
@@ -164,11 +168,36 @@ def drives_come_and_go_under_load(args):
             server.wait_until_whole()
             load.exact("after the restart")
             # As robust as the code says: two of the five may go.
+            look(server)
             server.stop()
             os.rename(work / "more2", work / "away")
             os.rename(drives[2], f"{drives[2]}.away")
             server.start()
             load.exact("with two drives away")
+            look(server)
+
+
+def drives_come_and_go_in_little_memory(args):
+    """The same with 256 MiB, and a scrub on top of it; the page cache counts as the kernel counts it."""
+    with limited(LIMIT_BYTES) as (group, reason):
+        if reason:
+            return reason
+        peaks = []
+
+        def make(drives, work, words):
+            server = Confined(drives, work, words)
+            server.group = group
+            return server
+
+        def look(server):
+            server.operator("scrub", "--now", "--wait")
+            server.keeps_to(LIMIT_BYTES)
+            peaks.append(server.rss_bytes() // MIB)
+            print(f"    {peaks[-1]} MiB of memory at most{server.charged()}", flush=True)
+
+        drives_come_and_go_under_load(args, make, look)
+        equal(len(peaks), 3, "servers that were measured")
+    return None
 
 
 def the_only_drive_is_replaced_and_the_bucket_recoded(args):
@@ -455,6 +484,7 @@ def a_full_file_system_is_worked_around_and_gives_space_back(args):
 CHECKS = [
     what_cannot_be_is_refused_and_changes_nothing,
     drives_come_and_go_under_load,
+    drives_come_and_go_in_little_memory,
     the_only_drive_is_replaced_and_the_bucket_recoded,
     kills_in_the_middle_of_a_move_lose_nothing,
     a_drive_that_vanishes_is_named_worked_around_and_taken_back,
