@@ -27,7 +27,7 @@ pub fn tiny() -> Options {
 
 /// What a shard may be after a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+pub enum Fate {
     Present,
     Absent,
     /// Its put or its delete was under way.
@@ -35,11 +35,11 @@ enum Fate {
 }
 
 /// A run of the store, with what was promised before each operation of the disk.
-struct History {
-    disk: CrashDisk,
+pub struct History {
+    pub disk: CrashDisk,
     /// From this operation of the disk on, the fates are these.
     promised: Vec<(usize, BTreeMap<u32, Fate>)>,
-    fates: BTreeMap<u32, Fate>,
+    pub fates: BTreeMap<u32, Fate>,
 }
 
 impl History {
@@ -50,19 +50,19 @@ impl History {
         self.promised.push((self.disk.ops(), self.fates.clone()));
     }
 
-    fn at(&self, ops: usize) -> &BTreeMap<u32, Fate> {
+    pub fn at(&self, ops: usize) -> &BTreeMap<u32, Fate> {
         let known = self.promised.iter().rev().find(|(from, _)| *from <= ops);
         &known.expect("the first promise is at operation 0").1
     }
 
-    fn put(&mut self, store: &mut ExtentStore, shards: &[u32]) {
+    pub fn put(&mut self, store: &mut ExtentStore, shards: &[u32]) {
         self.promise(shards, Fate::Either);
         let batch = shards.iter().map(|n| put(*n)).collect();
         assert!(store.commit(batch).iter().all(Result::is_ok));
         self.promise(shards, Fate::Present);
     }
 
-    fn delete(&mut self, store: &mut ExtentStore, shards: &[u32]) {
+    pub fn delete(&mut self, store: &mut ExtentStore, shards: &[u32]) {
         self.promise(shards, Fate::Either);
         store.delete(shards.iter().map(|n| samples::shard_id(*n)).collect()).unwrap();
         self.promise(shards, Fate::Absent);
@@ -80,20 +80,26 @@ fn put(n: u32) -> Write {
     Write::put(header, data).unwrap()
 }
 
-fn open(disk: &CrashDisk) -> ExtentStore {
+pub fn open(disk: &CrashDisk) -> ExtentStore {
     ExtentStore::open(Arc::new(disk.clone()), samples::identity(0), tiny())
         .expect("a crash never makes it foreign")
         .0
 }
 
-/// Everything a drive does: batches, rolls, deletes, puts again, checkpoints, compaction, restart.
-fn history() -> History {
+/// A formatted drive on which nothing happened yet. The formatting itself has its own test.
+pub fn fresh_history() -> History {
     let disk = CrashDisk::new(64 << 20);
     drive::format(&disk, samples::identity(0), 1).unwrap();
-    // The formatting itself has its own test.
     let disk = disk.after_cut(disk.ops(), Cut::Keep);
-    let mut h = History { disk: disk.clone(), promised: Vec::new(), fates: BTreeMap::new() };
+    let mut h = History { disk, promised: Vec::new(), fates: BTreeMap::new() };
     h.promise(&[], Fate::Present);
+    h
+}
+
+/// Everything a drive does: batches, rolls, deletes, puts again, checkpoints, compaction, restart.
+fn history() -> History {
+    let mut h = fresh_history();
+    let disk = h.disk.clone();
     let mut store = open(&disk);
     h.put(&mut store, &[0]);
     h.put(&mut store, &[1, 2, 3]);
@@ -117,7 +123,7 @@ fn history() -> History {
 }
 
 /// The promises hold in an open store, and it still works.
-fn check(store: &mut ExtentStore, fates: &BTreeMap<u32, Fate>, what: &dyn Fn() -> String) {
+pub fn check(store: &mut ExtentStore, fates: &BTreeMap<u32, Fate>, what: &dyn Fn() -> String) {
     let reader = store.reader();
     for (n, fate) in fates {
         let (piece_log2, pieces) = shape_of(*n);

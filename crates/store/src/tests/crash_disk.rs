@@ -23,6 +23,16 @@ enum Op {
     SyncDir,
 }
 
+impl Op {
+    /// The file that it writes or resizes.
+    fn file(&self) -> Option<usize> {
+        match self {
+            Self::Write { file, .. } | Self::Resize { file, .. } => Some(*file),
+            _ => None,
+        }
+    }
+}
+
 /// What a power cut does to whatever was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -82,6 +92,26 @@ impl CrashDisk {
         Self(Arc::new(Mutex::new(State { log: Vec::new(), files, names, base, total: state.total })))
     }
 
+    /// What a cut there lets survive, to tell those apart that leave different disks: whether the names do, and of the last
+    /// waiting operations, the last one first, which of their eighths do.
+    pub fn outcome(&self, ops: usize, cut: Cut) -> (bool, Vec<u8>) {
+        let state = self.0.lock().unwrap();
+        let (mut waiting, mut names_wait): (Vec<&Op>, bool) = (Vec::new(), false);
+        for op in &state.log[..ops] {
+            match op {
+                Op::Write { .. } | Op::Resize { .. } => waiting.push(op),
+                Op::Create { .. } | Op::Remove { .. } | Op::Rename { .. } => names_wait = true,
+                Op::SyncDir => names_wait = false,
+                Op::Sync { file } => waiting.retain(|op| op.file() != Some(*file)),
+            }
+        }
+        let of = |(back, op): (usize, &&Op)| {
+            eighths(op) & (0..8).fold(0, |all, n| all | u8::from(survives(cut, back, op, n)) << n)
+        };
+        let names_survive = !names_wait || !matches!(cut, Cut::Drop | Cut::DropDir);
+        (names_survive, waiting.iter().rev().enumerate().map(of).collect())
+    }
+
     /// The disk as killing the process after the first `ops` operations leaves it: everything is there, but what was not
     /// synced may still be lost in a later power cut.
     pub fn after_kill(&self, ops: usize) -> Self {
@@ -119,7 +149,7 @@ fn image(state: &State, ops: usize, cut: Cut) -> (Vec<Vec<u8>>, BTreeMap<String,
             Op::Remove { .. } | Op::Rename { .. } => pending_dir.push(op),
             Op::SyncDir => pending_dir.drain(..).for_each(|op| apply_dir(op, &mut names)),
             Op::Sync { file } => {
-                let of_file = |op: &Op| matches!(op, Op::Write { file: f, .. } | Op::Resize { file: f, .. } if f == file);
+                let of_file = |op: &Op| op.file() == Some(*file);
                 pending.iter().filter(|op| of_file(op)).for_each(|op| apply(op, &mut files, |_| true));
                 pending.retain(|op| !of_file(op));
             }
@@ -129,16 +159,33 @@ fn image(state: &State, ops: usize, cut: Cut) -> (Vec<Vec<u8>>, BTreeMap<String,
         pending_dir.iter().for_each(|op| apply_dir(op, &mut names));
     }
     for (back, op) in pending.iter().enumerate().map(|(i, op)| (pending.len() - 1 - i, op)) {
-        match cut {
-            Cut::Keep | Cut::DropDir => apply(op, &mut files, |_| true),
-            Cut::Drop => {}
-            Cut::Reorder(mask) if back < 3 && mask >> back & 1 == 0 => {}
-            Cut::Tear(part) if back == 0 => apply(op, &mut files, |eighth| eighth < part),
-            Cut::Hole(part) if back == 0 => apply(op, &mut files, |eighth| eighth != part),
-            Cut::Reorder(_) | Cut::Tear(_) | Cut::Hole(_) => apply(op, &mut files, |_| true),
+        if survives(cut, back, op, 0) || matches!(op, Op::Write { .. }) {
+            apply(op, &mut files, |eighth| survives(cut, back, op, eighth));
         }
     }
     (files, names)
+}
+
+/// Whether an eighth of a waiting operation survives a cut; it is the last one but `back`. A resizing is whole or not there.
+fn survives(cut: Cut, back: usize, op: &Op, eighth: u8) -> bool {
+    match cut {
+        Cut::Keep | Cut::DropDir => true,
+        Cut::Drop => false,
+        Cut::Reorder(mask) if back < 3 => mask >> back & 1 == 1,
+        Cut::Tear(_) | Cut::Hole(_) if matches!(op, Op::Resize { .. }) => true,
+        Cut::Tear(part) if back == 0 => eighth < part,
+        Cut::Hole(part) if back == 0 => eighth != part,
+        Cut::Reorder(_) | Cut::Tear(_) | Cut::Hole(_) => true,
+    }
+}
+
+/// The eighths that an operation has: a short write has fewer.
+fn eighths(op: &Op) -> u8 {
+    let sectors = match op {
+        Op::Write { bytes, .. } => bytes.len().div_ceil(SECTOR),
+        _ => 1,
+    };
+    (0..sectors).fold(0, |all, n| all | 1 << (n * 8 / sectors))
 }
 
 fn apply_dir(op: &Op, names: &mut BTreeMap<String, usize>) {

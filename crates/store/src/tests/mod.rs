@@ -3,8 +3,11 @@
 mod bad_disk;
 mod crash;
 mod crash_disk;
+mod crash_soak;
 mod damage;
 mod engines;
 mod faults;
 mod model;
 pub mod samples;
+#[cfg(all(target_os = "linux", feature = "uring"))]
+mod uring;
