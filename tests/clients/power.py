@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-from drives import no_loop_devices
+import drives
 from harness import Arguments, Failed, MIB, Server, check, main, workspace
 from promises import BUCKET, SIZES_SMALL, Book, Load, Lost, Reader
 
@@ -50,7 +50,7 @@ int syncfs(int f) { return off() ? 0 : (int)syscall(SYS_syncfs, f); }
 
 def why_not():
     """Why it cannot run here; None if it can."""
-    return no_loop_devices() or (None if os.path.exists("/dev/fuse") else "needs /dev/fuse")
+    return drives.no_loop_devices() or (None if os.path.exists("/dev/fuse") else "needs /dev/fuse")
 
 
 def run(*command):
@@ -96,8 +96,8 @@ class Recorder:
 class Machine:
     """Drives behind the recorder, the file systems on them, and a server on those."""
 
-    def __init__(self, work, recorder, drives, code):
-        self.recorder, self.mounts = recorder, [work / f"drive{number}" for number in range(drives)]
+    def __init__(self, work, recorder, count, code):
+        self.recorder, self.mounts = recorder, [work / f"drive{number}" for number in range(count)]
         for mount in self.mounts:
             mount.mkdir()
         self.server = Server(self.mounts, work, ["--erasure", code])
@@ -149,9 +149,9 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(drives, code):
+def machine(count, code):
     with workspace() as work, contextlib.closing(Recorder(work)) as recorder:
-        it = Machine(work, recorder, drives, code)
+        it = Machine(work, recorder, count, code)
         try:
             it.make(work)
             yield it
@@ -275,9 +275,9 @@ def acknowledged_requests_survive_power_cuts(args):
     if why:
         return why
     chosen = SHAPES if args.drives is None else [shape for shape in SHAPES if shape[0] == args.drives]
-    for drives, code in chosen:
-        print(f"    {drives} drives, {code}", flush=True)
-        with machine(drives, code) as it:
+    for count, code in chosen:
+        print(f"    {count} drives, {code}", flush=True)
+        with machine(count, code) as it:
             recorded = record(it, args, start(it))
             tally = try_states(it, args, -(-args.states // len(chosen)), recorded)
             print(f"    {tally}; file systems repaired by hand {it.repaired}; {len(tally.failures)} not kept", flush=True)
@@ -305,7 +305,37 @@ def a_server_that_does_not_sync_is_found_out(args):
     return None
 
 
-CHECKS = [a_server_that_does_not_sync_is_found_out, acknowledged_requests_survive_power_cuts]
+def a_drive_is_pulled_in_mid_write(args):
+    """From one write on, of which half arrives, everything that is asked of one drive fails; clients notice nothing."""
+    why = why_not()
+    if why:
+        return why
+    rng = random.Random(args.seed)
+    with machine(4, "2+2") as it:
+        start(it)
+        load = drives.Load(it.server, args.seed)
+        load.fill(copies=1)
+        pulled = rng.randrange(len(it.mounts))
+        with load:
+            time.sleep(1)
+            it.recorder.order("pull", "run", drive=pulled, after=rng.randint(1, 50))
+            states = ["failed", "read-only", "missing"]
+            took = drives.wait_for(it.server, it.mounts[pulled], states, drives.DETECT_SECONDS, "the pulled drive")
+            reason = drives.state_of(it.server, it.mounts[pulled])["reason"]
+            print(f"    drive {pulled} was pulled, and named after {took:.1f} s: {reason}", flush=True)
+            time.sleep(2)
+        load.settle("while a drive was pulled")
+        it.server.kill()
+        it.server.start()
+        load.exact("after a start without the pulled drive")
+    return None
+
+
+CHECKS = [
+    a_drive_is_pulled_in_mid_write,
+    a_server_that_does_not_sync_is_found_out,
+    acknowledged_requests_survive_power_cuts,
+]
 
 if __name__ == "__main__":
     arguments = Arguments(__doc__, seconds=600)

@@ -40,6 +40,8 @@ class Drives:
     def __init__(self, moment):
         self.moment, self.recordings, self.files, self.next = moment, {}, {}, ROOT + 1
         self.counted = None
+        # Drives that are pulled: how many writes they still take.
+        self.pulled = {}
 
     def add(self, name, images, counted=False):
         recording = self.recordings[name] = Recording(images)
@@ -63,6 +65,12 @@ class Drives:
 
     def write(self, node, offset, data):
         _, recording, drive = self.files[node]
+        if node in self.pulled:
+            self.pulled[node] -= 1
+            if self.pulled[node] <= 0:
+                # The half of it that arrived before the plug was out.
+                recording.images[drive].write(offset, data[: len(data) // 2])
+                raise OSError(errno.EIO, "the drive is pulled")
         recording.write(drive, offset, data)
         self.count(recording)
 
@@ -76,6 +84,8 @@ class Drives:
         return recording.images[drive].read(offset, length)
 
     def size(self, node):
+        if node not in self.files:
+            raise OSError(errno.ENOENT, "the drive was dropped")
         _, recording, drive = self.files[node]
         return recording.images[drive].size
 
@@ -93,6 +103,9 @@ class Drives:
             images, fates = self.recordings[name].cut(order["at"], order["seed"])
             self.add(order["as"], images)
             return {"fates": fates}
+        if verb == "pull":
+            self.pulled[self.node_of(f"{name}-{order['drive']}")] = order["after"]
+            return {}
         if verb == "drop":
             self.drop(name)
             return {}
@@ -189,13 +202,13 @@ class Fuse:
         raise OSError(errno.ENOSYS, "not offered")
 
     def known(self, node):
-        if node not in self.drives.files:
-            raise OSError(errno.EIO, "the drive was dropped")
+        if node not in self.drives.files or self.drives.pulled.get(node, 1) <= 0:
+            raise OSError(errno.EIO, "the drive is not there")
         return node
 
     def attributes(self, node):
         root = node == ROOT
-        size = 0 if root else self.drives.size(self.known(node))
+        size = 0 if root else self.drives.size(node)
         mode = stat.S_IFDIR | 0o755 if root else stat.S_IFREG | 0o600
         return struct.pack("<QQQQQQIIIIIIIIII", node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
