@@ -24,6 +24,7 @@ pub fn conformance(make: impl Fn() -> Ends) {
     closing_wakes_whoever_waits(make());
     questions_are_answered_and_matched(make());
     a_full_way_makes_the_sender_wait(make());
+    a_call_to_an_end_that_closes_fails(make());
 }
 
 fn messages_arrive_whole_and_in_turn((a, b): Ends) {
@@ -117,6 +118,36 @@ fn questions_are_answered_and_matched((a, b): Ends) {
     a.close();
     b.close();
     threads.into_iter().for_each(|thread| thread.join().expect("run ends when its transport is closed"));
+}
+
+/// The peer goes away in the middle of the work on a question: nobody waits for the answer until a deadline.
+fn a_call_to_an_end_that_closes_fails((a, b): Ends) {
+    struct Never;
+    impl Handler for Never {
+        fn handle(&self, _: NodeId, _: StoreRequest, _: Bytes) -> BoxFuture<'_, (StoreResponse, Bytes)> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let asker = Endpoint::new(a.clone());
+    let run = asker.clone().run(Arc::new(Never));
+    let runner = std::thread::spawn(move || block_on(run));
+    let alone = a.local() == b.local();
+    let asking = {
+        let (asker, peer) = (asker.clone(), b.local());
+        std::thread::spawn(move || block_on(asker.ask(peer, 1, Bytes::new(), u32::MAX)))
+    };
+    if !alone {
+        block_on(b.recv()).expect("the question arrives");
+    }
+    b.close();
+    let answer = asking.join().expect("the call ends");
+    if alone {
+        assert_eq!(answer, Err(TransportError::Closed));
+    } else {
+        assert_eq!(answer, Err(TransportError::Unreachable(b.local())));
+    }
+    a.close();
+    runner.join().expect("run ends when its transport is closed");
 }
 
 fn question(fill: u8, bytes: usize) -> Message {

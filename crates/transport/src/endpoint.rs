@@ -1,7 +1,8 @@
 //! Questions and answers over any engine: request ids, cancellation, bounded work.
 //!
 //! An [`Endpoint`] asks with [`Endpoint::call`] and answers through a [`Handler`]; both happen in [`Endpoint::run`], one
-//! future that the shell spawns. Deadlines are the caller's: it drops the call, and the peer is told to forget it.
+//! future that the shell spawns. Deadlines are the caller's: it drops the call, and the peer is told to forget it. A call to
+//! a peer whose way broke fails at once ([`Transport::on_loss`]).
 //! Answers may arrive in any order. A peer that sends nonsense costs one decode, nothing more.
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ pub trait Handler: Send + Sync {
 }
 
 type Answer = (StoreResponse, Bytes);
-type Pending = BTreeMap<u64, (NodeId, oneshot::Sender<(Reply, Bytes)>)>;
+type Pending = BTreeMap<u64, (NodeId, oneshot::Sender<Result<(Reply, Bytes), TransportError>>)>;
 type Asked = BTreeMap<(NodeId, u64), AbortHandle>;
 
 /// What became of a question.
@@ -64,12 +65,19 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint on `transport`; does nothing before [`Endpoint::run`] is polled.
     pub fn new(transport: Arc<dyn Transport>) -> Arc<Self> {
-        Arc::new(Self {
+        let endpoint = Arc::new(Self {
+            next_id: AtomicU64::new(transport.instance().wrapping_add(1)),
             transport,
-            next_id: AtomicU64::new(1),
             pending: Mutex::default(),
             cancelled: Mutex::default(),
-        })
+        });
+        let listener = Arc::downgrade(&endpoint);
+        endpoint.transport.on_loss(Arc::new(move |peer| {
+            if let Some(endpoint) = listener.upgrade() {
+                endpoint.lost(peer);
+            }
+        }));
+        endpoint
     }
 
     /// This node.
@@ -119,7 +127,7 @@ impl Endpoint {
         let asked = Question { endpoint: self, peer, request_id };
         let head = Frame { request_id, payload }.encode(body.len()).into();
         self.transport.send(peer, Message { head, body, answer: false }).await?;
-        let answer = answer.await.map_err(|_| TransportError::Closed);
+        let answer = answer.await.unwrap_or(Err(TransportError::Closed));
         drop(asked);
         answer
     }
@@ -227,9 +235,22 @@ impl Endpoint {
             && entry.get().0 == peer
         {
             // The caller may have gone; then nobody wants the answer.
-            let _ = entry.remove().1.send((reply, body));
+            let _ = entry.remove().1.send(Ok((reply, body)));
         }
         None
+    }
+
+    /// Ends the calls that wait for `peer`: what they asked, or its answer, may be lost.
+    fn lost(&self, peer: NodeId) {
+        let mut pending = self.lock();
+        let (over, rest) = std::mem::take(&mut *pending).into_iter().partition(|(_, (of, _))| *of == peer);
+        *pending = rest;
+        drop(pending);
+        let over: Pending = over;
+        for (_, waiting) in over.into_values() {
+            // The caller may have gone.
+            let _ = waiting.send(Err(TransportError::Unreachable(peer)));
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {

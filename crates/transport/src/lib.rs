@@ -16,4 +16,4 @@ pub mod port;
 
 pub use endpoint::{Endpoint, Handler};
 pub use loopback::Loopback;
-pub use port::{BoxFuture, Message, Transport, TransportError};
+pub use port::{BoxFuture, LossListener, Message, Transport, TransportError};

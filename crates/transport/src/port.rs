@@ -2,12 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pangea_core::id::NodeId;
 
 /// A future without a runtime.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Told of a peer that went away. Called where the engine notices it: it must be quick, and must not send.
+pub type LossListener = Arc<dyn Fn(NodeId) + Send + Sync>;
 
 /// A message: a small head and a shared body, delivered whole or not at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +68,14 @@ pub trait Transport: Send + Sync {
     fn send(&self, peer: NodeId, message: Message) -> BoxFuture<'_, Result<(), TransportError>>;
     /// The next message to this node. One receiver at a time.
     fn recv(&self) -> BoxFuture<'_, Result<(NodeId, Message), TransportError>>;
+    /// Where request ids begin: differs from one start of this node to the next, so that an answer to a question of an earlier
+    /// life is never taken for the answer to one of this life.
+    fn instance(&self) -> u64 {
+        0
+    }
+    /// Has `listener` told each time messages to or from a peer may have been lost because the way to it broke: who waits
+    /// for that peer's answer waits in vain. An engine whose ways never break need not do anything.
+    fn on_loss(&self, _listener: LossListener) {}
     /// No more messages in or out; whoever waits gets [`TransportError::Closed`].
     fn close(&self);
 }

@@ -12,7 +12,7 @@ use pangea_client::Runtime;
 use pangea_core::id::NodeId;
 use pangea_core::wire::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 use pangea_transport::mailbox::Mailbox;
-use pangea_transport::{BoxFuture, Message, Transport, TransportError};
+use pangea_transport::{BoxFuture, LossListener, Message, Transport, TransportError};
 
 use crate::dice::Dice;
 use crate::executor::{Sim, SimRuntime};
@@ -54,6 +54,8 @@ struct Inner {
 struct State {
     weather: NetWeather,
     nodes: BTreeMap<NodeId, Arc<Mailbox>>,
+    listeners: BTreeMap<NodeId, Vec<LossListener>>,
+    joins: u64,
     ways: BTreeMap<NodeId, Way>,
     cut: BTreeSet<(NodeId, NodeId)>,
     dice: Dice,
@@ -71,6 +73,8 @@ impl SimNet {
         let state = State {
             weather: NetWeather::CALM,
             nodes: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            joins: 0,
             ways: BTreeMap::new(),
             cut: BTreeSet::new(),
             dice: sim.dice("net"),
@@ -81,9 +85,14 @@ impl SimNet {
     /// A node's end. Joining again replaces the end that the node had before.
     pub fn join(&self, local: NodeId) -> SimTransport {
         let mailbox = Arc::new(Mailbox::new(MAILBOX_BYTES_MAX));
-        let before = self.lock().nodes.insert(local, mailbox.clone());
+        let mut state = self.lock();
+        let before = state.nodes.insert(local, mailbox.clone());
+        state.listeners.remove(&local);
+        state.joins += 1;
+        let instance = state.joins << 32;
+        drop(state);
         before.iter().for_each(|before| before.close());
-        SimTransport { net: self.clone(), local, mailbox }
+        SimTransport { net: self.clone(), local, instance, mailbox }
     }
 
     /// Changes the weather.
@@ -175,6 +184,7 @@ impl SimNet {
 pub struct SimTransport {
     net: SimNet,
     local: NodeId,
+    instance: u64,
     mailbox: Arc<Mailbox>,
 }
 
@@ -196,8 +206,23 @@ impl Transport for SimTransport {
         Box::pin(self.mailbox.take())
     }
 
+    fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    fn on_loss(&self, listener: LossListener) {
+        self.net.lock().listeners.entry(self.local).or_default().push(listener);
+    }
+
+    /// Unlike a crash, this is noticed by all others.
     fn close(&self) {
         self.mailbox.close();
+        let others: Vec<LossListener> = {
+            let state = self.net.lock();
+            let others = state.listeners.iter().filter(|(node, _)| **node != self.local);
+            others.flat_map(|(_, listeners)| listeners.clone()).collect()
+        };
+        others.iter().for_each(|listener| listener(self.local));
     }
 }
 
