@@ -18,7 +18,7 @@ use rustix::io::Errno;
 /// What direct I/O wants offsets, lengths and memory aligned to: the largest that drives and file systems ask for.
 const ALIGNMENT: usize = 4096;
 /// Writes below this go through the page cache: one copy of little is cheaper than waiting for the drive twice.
-const DIRECT_BYTES_MIN: usize = 128 << 10;
+pub(crate) const DIRECT_BYTES_MIN: usize = 128 << 10;
 /// Bytes that are gathered for one write.
 const STAGING_BYTES: usize = 1 << 20;
 
@@ -86,7 +86,7 @@ impl Direct {
     fn put(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<bool> {
         match file.write_all_at(bytes, offset) {
             Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+            Err(error) if is_refusal(&error) => {
                 self.refused.store(true, Ordering::Relaxed);
                 Ok(false)
             }
@@ -95,10 +95,15 @@ impl Direct {
     }
 }
 
-/// Opens the file that `known` is once more, for direct writes. By name, because an open file's flags are shared with its
+/// Whether an error of a direct write says that this file cannot be written so.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::INVAL.raw_os_error())
+}
+
+/// Opens the file that `known` is once more, for direct reads and writes. By name, because an open file's flags are shared with its
 /// readers; if the name means another file by now, there are no direct writes.
 pub(crate) fn reopen(root: &OwnedFd, name: &str, known: &File) -> Option<File> {
-    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(root, name, flags, Mode::empty()).ok()?;
     let (ours, theirs) = (rustix::fs::fstat(&file).ok()?, rustix::fs::fstat(known).ok()?);
     (ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino).then(|| File::from(file))

@@ -68,6 +68,22 @@ impl FileDisk {
         if u64::from_le_bytes(read) == mark { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
+    /// Whether its file system opens files for direct writes.
+    #[cfg(all(target_os = "linux", feature = "uring"))]
+    pub(crate) fn try_direct(&self) -> io::Result<()> {
+        Ok(open_at(&self.root, LOCK_FILE, OFlags::DIRECT).map(drop)?)
+    }
+
+    /// The same as [`Disk::open`], for who adds something to the file.
+    pub(crate) fn open_file(&self, name: &str, create: Option<u64>) -> io::Result<OpenFile> {
+        let file = match create {
+            Some(size) => self.create(name, size)?,
+            None => open_at(&self.root, name, OFlags::empty())?,
+        };
+        let (root, staging) = (self.root.clone(), self.staging.clone());
+        Ok(OpenFile { file, root, name: name.to_owned(), direct: Direct::default(), staging })
+    }
+
     /// Makes the directory that a new file lies in, durably.
     fn make_parent(&self, name: &str) -> io::Result<()> {
         let Some((parent, _)) = name.split_once('/') else { return Ok(()) };
@@ -141,12 +157,7 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
 
 impl Disk for FileDisk {
     fn open(&self, name: &str, create: Option<u64>) -> io::Result<Box<dyn DiskFile>> {
-        let file = match create {
-            Some(size) => self.create(name, size)?,
-            None => open_at(&self.root, name, OFlags::empty())?,
-        };
-        let (root, staging) = (self.root.clone(), self.staging.clone());
-        Ok(Box::new(OpenFile { file, root, name: name.to_owned(), direct: Direct::default(), staging }))
+        Ok(Box::new(self.open_file(name, create)?))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -196,12 +207,21 @@ impl Disk for FileDisk {
     }
 }
 
-struct OpenFile {
+/// An open file of the directory.
+pub(crate) struct OpenFile {
     file: File,
     root: Arc<OwnedFd>,
     name: String,
     direct: Direct,
     staging: Arc<Staging>,
+}
+
+impl OpenFile {
+    /// The same file, open for direct reads and writes, if that can be.
+    #[cfg(all(target_os = "linux", feature = "uring"))]
+    pub(crate) fn reopen_direct(&self) -> Option<File> {
+        direct::reopen(&self.root, &self.name, &self.file)
+    }
 }
 
 impl DiskFile for OpenFile {

@@ -20,6 +20,8 @@ pub mod memory;
 pub mod port;
 pub mod service;
 pub mod threads;
+#[cfg(all(target_os = "linux", feature = "uring"))]
+pub mod uring;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 use pangea_core::chunk::ShardHeader;
 use pangea_core::id::ShardId;
+use pangea_core::seam::AppendError;
 
 use super::{Active, ExtentStore};
 use crate::format::checkpoint::{ExtentUse, Location};
@@ -186,10 +187,10 @@ impl ExtentStore {
         let file = active.file.clone();
         let (number, start) = (active.number, active.used_blocks);
         let (heads, places, end) = self.stamp(run, number, start);
-        let written = file
-            .write_at(&slices(run, &heads), block_offset(start))
-            .map_err(|e| (IoOp::Write, e))
-            .and_then(|()| file.sync().map_err(|e| (IoOp::Sync, e)));
+        let written = file.append(&slices(run, &heads), block_offset(start)).map_err(|error| match error {
+            AppendError::Write(error) => (IoOp::Write, error),
+            AppendError::Sync(error) => (IoOp::Sync, error),
+        });
         if let Err((op, error)) = written {
             return Err(self.append_failed(op, &error, block_offset(end - start)));
         }
