@@ -93,6 +93,9 @@ pub(crate) struct ServerArgs {
     /// A file of 32 or more bytes that seals the master key.
     #[arg(long, value_name = "PATH")]
     pub(crate) key_file: Option<String>,
+    /// How drives are written: auto, uring or threads [default: auto].
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) io_engine: Option<String>,
     /// Days in which every shard is read once, 0 for never [default: 30].
     #[arg(long, value_name = "DAYS")]
     pub(crate) scrub_days: Option<String>,

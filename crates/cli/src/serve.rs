@@ -54,6 +54,7 @@ pub(crate) fn layer(args: &ServerArgs) -> Layer {
         .with(config::ERASURE, args.erasure.clone())
         .with(config::REGION, args.region.clone())
         .with(config::KEY_FILE, args.key_file.clone())
+        .with(config::IO_ENGINE, args.io_engine.clone())
         .with(config::SCRUB_DAYS, args.scrub_days.clone())
         .with(config::LOG, args.log.clone())
         .with_list(config::DOMAIN, args.domain.clone())

@@ -80,12 +80,13 @@ fn render_drive(out: &mut String, drive: &DriveStatus) {
     line(
         out,
         format_args!(
-            "  {:>3}  {:<9}  {:>10} used  {:>10} free  {:>8} shards  {}",
+            "  {:>3}  {:<9}  {:>10} used  {:>10} free  {:>8} shards  {:<7}  {}",
             drive.slot,
             drive.state,
             bytes(drive.live_bytes + drive.garbage_bytes),
             bytes(drive.available_bytes),
             drive.shards,
+            if drive.engine.is_empty() { "-" } else { &drive.engine },
             drive.dir
         ),
     );

@@ -136,6 +136,7 @@ fn drive(slot: u16, state: &str) -> DriveStatus {
         slot,
         drive: format!("{slot:032x}"),
         dir: format!("/srv/d{slot}"),
+        engine: if state == "missing" { "" } else { "uring" }.to_owned(),
         state: state.to_owned(),
         reason: None,
         replaced: None,
@@ -241,10 +242,10 @@ fn the_status_says_what_is_wrong_before_what_is_right() {
                   log drive /srv/d1 is out: gone
 
         Drives
-            0  ok            1.4 TiB used     3.0 TiB free    123456 shards  /srv/d0
-            1  missing           0 B used         0 B free         0 shards  /srv/d1
+            0  ok            1.4 TiB used     3.0 TiB free    123456 shards  uring    /srv/d0
+            1  missing           0 B used         0 B free         0 shards  -        /srv/d1
                none of the directories that were named holds it
-            2  ok            1.4 TiB used     3.0 TiB free    123456 shards  /srv/d2
+            2  ok            1.4 TiB used     3.0 TiB free    123456 shards  uring    /srv/d2
                replaces drive ffffffffffffffffffffffffffffffff
 
         Workers
@@ -336,6 +337,7 @@ fn the_configuration_says_who_said_what() {
         root_access_key              root                  PANGEA_ROOT_ACCESS_KEY
         root_secret_key              (set, not shown)      PANGEA_ROOT_SECRET_KEY
         admin_token                  (set, not shown)      PANGEA_ADMIN_TOKEN
+        io_engine                    auto                  default
         scrub_days                   30                    default
         log                          info,pangea::s3=warn  default
         domain                       s3.test               --domain

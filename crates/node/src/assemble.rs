@@ -37,6 +37,7 @@ use crate::clock::SystemClock;
 use crate::config::Options;
 use crate::doctor;
 use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, next_layout, unreachable_without};
+use crate::engine::{self, Chosen, IoEngine};
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
 use crate::ground::{Ground, key_drives, seat};
@@ -111,13 +112,14 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let generation = meta.status().await.map_err(StartError::Meta)?.generation;
     let key_drives = key_drives(&ground.directories, &plan, next.code);
     ground.heal_keys(&key_drives)?;
-    let Stores { mounted, absent, refill } = open_stores(&mut ground, plan, &next, &codes)?;
+    let Stores { mounted, absent, refill } =
+        open_stores(&mut ground, plan, &next, &codes, options.io_engine)?;
     for drive in &mounted {
         if let Err(error) = drive.store.set_generation(generation, next.epoch).await {
             ground.notes.push(format!("{}: {error}", drive.path.display()));
         }
     }
-    let roster = Arc::new(Roster::new(mounted, absent));
+    let roster = Arc::new(Roster::new(mounted, absent, options.io_engine));
     let meta = Arc::new(SeatedMeta::new(meta));
     let (client, transport) = connect(&ground, &roster, meta.clone(), clock);
     client.refresh_layouts().await.map_err(StartError::Client)?;
@@ -257,7 +259,15 @@ struct Stores {
     refill: bool,
 }
 
-pub(crate) type Opened = Result<(Arc<dyn ShardStore>, RecoveryReport), OpenError>;
+/// A drive's store, as it was opened.
+pub(crate) struct OpenedStore {
+    pub store: Arc<dyn ShardStore>,
+    pub report: RecoveryReport,
+    /// The name of its engine.
+    pub engine: &'static str,
+    /// Why it is not the engine that was wanted.
+    pub instead: Option<String>,
+}
 
 /// Opens the drives side by side; one that cannot be opened is absent, if the others are enough.
 fn open_stores(
@@ -265,19 +275,20 @@ fn open_stores(
     plan: Plan,
     layout: &Layout,
     codes: &[Code],
+    engine: IoEngine,
 ) -> Result<Stores, StartError> {
-    let seats: Vec<(&Seat, Arc<dyn Disk>)> = plan
+    let seats: Vec<(&Seat, Arc<FileDisk>)> = plan
         .seats
         .iter()
         .map(|seat| {
             let disk = ground.directories[seat.directory].disk().map_err(StartError::Drive)?;
-            Ok((seat, disk.clone() as Arc<dyn Disk>))
+            Ok((seat, disk.clone()))
         })
         .collect::<Result<_, StartError>>()?;
-    let opened: Vec<Opened> = std::thread::scope(|scope| {
-        let open = |(seat, disk): &(&Seat, Arc<dyn Disk>)| {
+    let opened: Vec<Result<OpenedStore, OpenError>> = std::thread::scope(|scope| {
+        let open = |(seat, disk): &(&Seat, Arc<FileDisk>)| {
             let (identity, disk) = (seat.action.identity(), disk.clone());
-            scope.spawn(move || open_store(disk, identity))
+            scope.spawn(move || open_store(disk, identity, engine))
         };
         let threads: Vec<_> = seats.iter().map(open).collect();
         threads.into_iter().map(|thread| thread.join().expect("opening a drive does not panic")).collect()
@@ -287,11 +298,14 @@ fn open_stores(
         let path = ground.directories[seat.directory].path.clone();
         let identity = seat.action.identity();
         match opened {
-            Ok((store, report)) => {
-                stores.refill |= needs_refill(seat, &report);
-                ground.notes.extend(describe(&path, &report));
+            Ok(opened) => {
+                stores.refill |= needs_refill(seat, &opened.report);
+                ground.notes.extend(describe(&path, &opened.report));
+                // The same reason for sixty drives is said once.
+                let new = opened.note().filter(|note| !ground.notes.contains(note));
+                ground.notes.extend(new);
                 let disk = ground.directories[seat.directory].disk().map_err(StartError::Drive)?.clone();
-                stores.mounted.push(mounted(identity, path, disk, store, seat.replaces));
+                stores.mounted.push(mounted(identity, path, disk, opened, seat.replaces));
             }
             Err(error) => stores.absent.push(Absent {
                 slot: seat.slot(),
@@ -318,7 +332,7 @@ pub(crate) fn mounted(
     identity: Identity,
     path: PathBuf,
     disk: Arc<FileDisk>,
-    store: Arc<dyn ShardStore>,
+    opened: OpenedStore,
     replaces: Option<DriveId>,
 ) -> Mounted {
     Mounted {
@@ -326,7 +340,8 @@ pub(crate) fn mounted(
         drive: identity.drive,
         path,
         disk,
-        store,
+        store: opened.store,
+        engine: opened.engine,
         errors: Arc::default(),
         replaces,
         takes_part: true.into(),
@@ -335,11 +350,25 @@ pub(crate) fn mounted(
     }
 }
 
-pub(crate) fn open_store(disk: Arc<dyn Disk>, identity: Identity) -> Opened {
+impl OpenedStore {
+    /// What a person should know of the engine.
+    pub(crate) fn note(&self) -> Option<String> {
+        let why = self.instead.as_ref()?;
+        Some(format!("drives are written by the engine {}, not through io_uring: {why}", self.engine))
+    }
+}
+
+/// Opens a formatted drive under the engine that was asked for, or the one that can be had.
+pub(crate) fn open_store(
+    disk: Arc<FileDisk>,
+    identity: Identity,
+    engine: IoEngine,
+) -> Result<OpenedStore, OpenError> {
+    let Chosen { disk, name, instead } = engine::choose(disk, engine);
     let (store, report) = ExtentStore::open(disk, identity, ExtentOptions::default())?;
     let threads = ThreadsStore::start(store, ThreadsOptions::default());
     let fault = |error| OpenError::Io(pangea_store::port::Fault::new(pangea_store::port::IoOp::Open, &error));
-    Ok((Arc::new(threads.map_err(fault)?), report))
+    Ok(OpenedStore { store: Arc::new(threads.map_err(fault)?), report, engine: name, instead })
 }
 
 /// Whether shards may be missing that nobody has noted: then only a census finds them.
@@ -397,6 +426,7 @@ fn connect(
         entropy: Arc::new(SystemEntropy),
         keys: Arc::new(KeyRing::new(keys)),
         present: Arc::new(move |drive| seen.takes_part(drive)),
+        gateways: Arc::new(pangea_client::NoOthers),
     };
     let memory_bytes = usize::try_from(doctor::memory_budget_here()).unwrap_or(usize::MAX);
     let options = ClientOptions { aead: doctor::cipher(), memory_bytes, ..ClientOptions::default() };

@@ -14,7 +14,7 @@ use pangea_client::Client;
 use pangea_core::health::{Cause, Finding, Health, judge};
 use pangea_core::id::{DriveId, NodeId};
 use pangea_core::layout::{LayoutDrive, Role, Slot};
-use pangea_core::seam::{Clock as _, Disk, MonoUs};
+use pangea_core::seam::{Clock as _, MonoUs};
 use pangea_store::format::superblock::Identity;
 use pangea_store::port::Stopped;
 
@@ -188,10 +188,10 @@ impl Checkup {
         let Found::Formatted(identity) = directory.found else { return Err("it is no drive".into()) };
         let disk = directory.disk().map_err(|error| error.to_string())?.clone();
         let path = directory.path.clone();
-        let given = disk.clone() as Arc<dyn Disk>;
-        let opened = tokio::task::spawn_blocking(move || open_store(given, identity)).await;
-        let (store, report) = opened.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-        for note in describe(&path, &report) {
+        let (given, engine) = (disk.clone(), self.roster.engine());
+        let opened = tokio::task::spawn_blocking(move || open_store(given, identity, engine)).await;
+        let opened = opened.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        for note in describe(&path, &opened.report).into_iter().chain(opened.note()) {
             tracing::warn!("{note}");
         }
         let generation = self.client.meta().status().await.map_err(|e| e.to_string())?.generation;
@@ -202,9 +202,9 @@ impl Checkup {
         if layout.slot_of(identity.drive) != Some(drive.slot) {
             return Err("it left the cluster meanwhile".into());
         }
-        store.set_generation(generation, layout.epoch).await.map_err(|e| e.to_string())?;
+        opened.store.set_generation(generation, layout.epoch).await.map_err(|e| e.to_string())?;
         let identity = Identity { slot: drive.slot.0, ..identity };
-        self.roster.mount(mounted(identity, path, disk, store, None));
+        self.roster.mount(mounted(identity, path, disk, opened, None));
         Ok(())
     }
 

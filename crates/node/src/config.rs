@@ -21,6 +21,7 @@ use pangea_core::chunk::Code;
 use pangea_gateway::Options as GatewayOptions;
 use zeroize::Zeroizing;
 
+pub use crate::engine::IoEngine;
 pub use explain::{Explained, explain};
 pub use layer::{Layer, Source};
 
@@ -76,6 +77,7 @@ settings! {
     ROOT_ACCESS_KEY "root_access_key" false "the root access key id";
     ROOT_SECRET_KEY "root_secret_key" true "the root secret key";
     ADMIN_TOKEN "admin_token" true "the token that operators must show";
+    IO_ENGINE "io_engine" false "how drives are written: auto, uring or threads";
     SCRUB_DAYS "scrub_days" false "days in which every shard is read once, 0 for never";
     LOG "log" false "what is logged: error, warn, info, debug, trace, or a filter";
     DOMAIN "domain" false "base domains of virtual-host style requests (BUCKET.DOMAIN)";
@@ -119,6 +121,8 @@ pub struct Options {
     pub root: Option<RootKey>,
     /// What operators must show; `None`: a token made at every start.
     pub admin_token: Option<Secret>,
+    /// Which engine writes the drives.
+    pub io_engine: IoEngine,
     /// Days in which every shard is read once; 0: never by itself.
     pub scrub_days: u32,
     /// The log filter.
@@ -407,6 +411,7 @@ fn resolve(stack: &Stack, unknown_variables: Vec<String>) -> Result<Options, Con
         unseal: unseal(stack)?,
         root: root(stack)?,
         admin_token: stack.optional(ADMIN_TOKEN, "16 or more visible characters", admin_token)?,
+        io_engine: stack.parse(IO_ENGINE, IoEngine::default(), "auto, uring or threads", IoEngine::parse)?,
         scrub_days: stack.parse(
             SCRUB_DAYS,
             SCRUB_DAYS_DEFAULT,

@@ -440,6 +440,9 @@ pub struct DriveStatus {
     pub drive: String,
     /// Its directory, as it was named.
     pub dir: String,
+    /// The engine that writes it, `uring` or `threads`; empty while it is not mounted.
+    #[serde(default)]
+    pub engine: String,
     /// `ok`, `draining`, `read-only`, `failed`, `silent`, `full` or `missing`.
     pub state: String,
     /// Why it is not `ok`.

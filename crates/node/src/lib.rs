@@ -26,6 +26,7 @@ pub mod control;
 mod credentials;
 pub mod doctor;
 mod drives;
+mod engine;
 mod entropy;
 mod error;
 mod ground;

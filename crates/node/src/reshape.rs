@@ -21,7 +21,7 @@ use pangea_client::{Client, ClientError};
 use pangea_core::chunk::Code;
 use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::layout::{Change, Layout, Role, Slot};
-use pangea_core::seam::{Clock as _, Disk};
+use pangea_core::seam::Clock as _;
 use pangea_meta::{Meta as _, SeatedMeta};
 use pangea_store::format::superblock::Identity;
 use tokio::sync::Mutex;
@@ -207,10 +207,12 @@ impl Reshaper {
                 .map_err(failed)?;
             newcomer.made = false;
             let disk = newcomer.directory.disk().map_err(failed)?.clone();
-            let (store, _) = open_store(disk.clone() as Arc<dyn Disk>, identity).map_err(failed)?;
+            let engine = self.parts.roster.engine();
+            let opened = open_store(disk.clone(), identity, engine).map_err(failed)?;
+            let store = opened.store.clone();
             let path = newcomer.directory.path.clone();
             added.push(absolute(&path));
-            self.parts.roster.mount(mounted(identity, path, disk, store.clone(), None));
+            self.parts.roster.mount(mounted(identity, path, disk, opened, None));
             store.set_generation(generation, next.epoch).await.map_err(failed)?;
         }
         self.remember_added(added, &[]).await.map_err(failed)?;

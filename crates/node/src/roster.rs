@@ -14,6 +14,7 @@ use pangea_store::file_disk::FileDisk;
 use pangea_store::port::ShardStore;
 
 use crate::drives::Absent;
+use crate::engine::IoEngine;
 
 /// A drive with its store.
 pub(crate) struct Mounted {
@@ -22,6 +23,8 @@ pub(crate) struct Mounted {
     pub path: PathBuf,
     pub disk: Arc<FileDisk>,
     pub store: Arc<dyn ShardStore>,
+    /// The name of the engine that writes it.
+    pub engine: &'static str,
     /// How often it found a shard corrupt or failed, since it was mounted.
     pub errors: Arc<AtomicU64>,
     /// The drive that it took the place of at this start.
@@ -38,6 +41,7 @@ pub(crate) struct Mounted {
 #[derive(Default)]
 pub(crate) struct Roster {
     drives: RwLock<Drives>,
+    engine: IoEngine,
 }
 
 #[derive(Default)]
@@ -48,10 +52,15 @@ struct Drives {
 
 impl Roster {
     /// What a start found.
-    pub(crate) fn new(mounted: Vec<Mounted>, absent: Vec<Absent>) -> Self {
+    pub(crate) fn new(mounted: Vec<Mounted>, absent: Vec<Absent>, engine: IoEngine) -> Self {
         let mounted = mounted.into_iter().map(|drive| (drive.drive, Arc::new(drive))).collect();
         let absent = absent.into_iter().map(|absent| (absent.slot.0, absent)).collect();
-        Self { drives: RwLock::new(Drives { mounted, absent }) }
+        Self { drives: RwLock::new(Drives { mounted, absent }), engine }
+    }
+
+    /// What engine was asked for, for drives that come later.
+    pub(crate) fn engine(&self) -> IoEngine {
+        self.engine
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Drives> {

@@ -88,6 +88,7 @@ impl Node {
             slot: drive.slot.0,
             drive: drive.drive.to_string(),
             dir: drive.path.clone(),
+            engine: String::new(),
             state: "missing".to_owned(),
             reason: None,
             replaced: None,
@@ -188,6 +189,7 @@ impl Node {
 
 async fn fill(status: &mut DriveStatus, mounted: &Mounted) {
     status.dir = mounted.path.display().to_string();
+    status.engine = mounted.engine.to_owned();
     let trouble = mounted.trouble();
     status.replaced = mounted.replaces.map(|drive| drive.to_string());
     status.errors = mounted.errors.load(std::sync::atomic::Ordering::Relaxed);

@@ -2,9 +2,9 @@
 
 use super::{
     ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT, ANSWER_GRACE, ANSWER_RATE, BODY_GRACE, BODY_RATE, ConfigError,
-    GatewayOptions, HEAD_TIMEOUT, IDLE_TIMEOUT, KEY_RATE, LISTEN, LISTEN_DEFAULT, LISTS, LOG, LOG_DEFAULT,
-    Layer, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, QUEUE_WAIT, REGION,
-    REGION_DEFAULT, SCRUB_DAYS, SCRUB_DAYS_DEFAULT, SETTINGS, resolve, stack,
+    GatewayOptions, HEAD_TIMEOUT, IDLE_TIMEOUT, IO_ENGINE, KEY_RATE, LISTEN, LISTEN_DEFAULT, LISTS, LOG,
+    LOG_DEFAULT, Layer, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS,
+    QUEUE_WAIT, REGION, REGION_DEFAULT, SCRUB_DAYS, SCRUB_DAYS_DEFAULT, SETTINGS, resolve, stack,
 };
 
 /// One setting as it resulted.
@@ -57,6 +57,7 @@ fn default(name: &str) -> Option<String> {
         ADMIN_LISTEN => ADMIN_LISTEN_DEFAULT.to_owned(),
         REGION => REGION_DEFAULT.to_owned(),
         LOG => LOG_DEFAULT.to_owned(),
+        IO_ENGINE => "auto".to_owned(),
         SCRUB_DAYS => SCRUB_DAYS_DEFAULT.to_string(),
         MAX_CONNECTIONS => limits.connections_max.to_string(),
         MAX_CONNECTIONS_PER_ADDRESS => limits.connections_per_address_max.to_string(),
