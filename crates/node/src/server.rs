@@ -132,6 +132,7 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         .map_err(StartError::Client)?;
     let token_key = assembly.ground.ring.generations().first().expect("a ring is never empty").key.clone();
     let node = Arc::new(Node::start(assembly, options, clock).await?);
+    node.meet().await?;
     let home = node.home().unwrap_or_default();
     let (gateway, told) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
     let fingerprint = told.fingerprint.clone();
@@ -257,8 +258,8 @@ impl Serving {
             Some(token) => admin::Token::configured(token),
             None => {
                 let roster = node.roster.clone();
-                let home = move || roster.mounted().first().map(|drive| drive.path.clone());
-                admin::Token::draw(Box::new(home), &SystemEntropy).map_err(StartError::Key)?
+                let homes = move || roster.mounted().iter().map(|drive| drive.path.clone()).collect();
+                admin::Token::draw(Box::new(homes), &SystemEntropy).map_err(StartError::Key)?
             }
         };
         let (stop_gateway, mut stopped) = watch::channel(false);

@@ -14,13 +14,13 @@ use crate::keyfile::{KeyError, write_new_file};
 pub const TOKEN_FILE_NAME: &str = "admin.token";
 const TOKEN_NEW_NAME: &str = "admin.token.new";
 
-/// Where a made token may lie now: drives come and go.
-pub type Home = Box<dyn Fn() -> Option<PathBuf> + Send + Sync>;
+/// Where a made token may lie now, what is preferred first: drives come and go, and one may be mounted and take nothing.
+pub type Homes = Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>;
 
 /// See the module. Compared by hash, so that the time tells nothing.
 pub struct Token {
     state: Mutex<State>,
-    home: Option<Home>,
+    homes: Option<Homes>,
 }
 
 struct State {
@@ -32,18 +32,13 @@ impl Token {
     /// The token that the configuration gave.
     pub fn configured(token: &Secret) -> Self {
         let state = State { hash: blake3::hash(token.expose().as_bytes()), file: None };
-        Self { state: Mutex::new(state), home: None }
+        Self { state: Mutex::new(state), homes: None }
     }
 
-    /// Draws a token and keeps it in the directory that `home` gives.
-    pub fn draw(home: Home, entropy: &dyn Entropy) -> Result<Self, KeyError> {
-        let nowhere = || KeyError::Io {
-            doing: "keep the operator token in",
-            path: PathBuf::from("."),
-            source: io::ErrorKind::NotFound.into(),
-        };
-        let state = State::draw(&home().ok_or_else(nowhere)?, entropy)?;
-        Ok(Self { state: Mutex::new(state), home: Some(home) })
+    /// Draws a token and keeps it in the first of these directories that takes it.
+    pub fn draw(homes: Homes, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let state = State::draw_anywhere(&homes(), entropy)?;
+        Ok(Self { state: Mutex::new(state), homes: Some(homes) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,17 +53,16 @@ impl Token {
 
     /// Whether it was configured: then everything needs it.
     pub fn is_configured(&self) -> bool {
-        self.home.is_none()
+        self.homes.is_none()
     }
 
-    /// Where a made token lies. If it went away with its drive, another one is made on a drive that is here.
+    /// Where a made token lies. If it went away with its drive, or that can no longer be read, another one is made on a drive
+    /// that is here.
     pub fn file(&self, entropy: &dyn Entropy) -> Option<PathBuf> {
-        let home = self.home.as_ref()?;
+        let homes = self.homes.as_ref()?;
         let mut state = self.state();
-        if state.file.as_ref().is_none_or(|file| !file.exists())
-            && let Some(directory) = home()
-        {
-            match State::draw(&directory, entropy) {
+        if !state.is_kept() {
+            match State::draw_anywhere(&homes(), entropy) {
                 Ok(drawn) => *state = drawn,
                 Err(error) => tracing::warn!(%error, "the operator token cannot be kept"),
             }
@@ -78,6 +72,28 @@ impl Token {
 }
 
 impl State {
+    /// Whether an operator can read it.
+    fn is_kept(&self) -> bool {
+        let kept = self.file.as_ref().and_then(|file| fs::read(file).ok());
+        kept.is_some_and(|kept| blake3::hash(&kept) == self.hash)
+    }
+
+    /// A drive that takes nothing is no reason not to start: the next one is tried.
+    fn draw_anywhere(directories: &[PathBuf], entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let mut refused = KeyError::Io {
+            doing: "keep the operator token in",
+            path: PathBuf::from("."),
+            source: io::ErrorKind::NotFound.into(),
+        };
+        for directory in directories {
+            match Self::draw(directory, entropy) {
+                Ok(drawn) => return Ok(drawn),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
     fn draw(directory: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let token = hex(&random::<32>(entropy));
         let (new, file) = (directory.join(TOKEN_NEW_NAME), directory.join(TOKEN_FILE_NAME));
