@@ -114,3 +114,7 @@ async fn read(stream: &mut TlsStream<TcpStream>, kind: Kind, bytes_max: usize) -
     }
     Ok(body.freeze())
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

@@ -17,6 +17,8 @@ mod batch;
 mod connection;
 mod crowd;
 mod figures;
+#[cfg(test)]
+mod hostile_tests;
 mod inbox;
 mod inner;
 mod link;

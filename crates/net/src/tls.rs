@@ -245,3 +245,7 @@ impl ClientCertVerifier for Verifier {
         schemes()
     }
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

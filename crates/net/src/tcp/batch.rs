@@ -23,6 +23,8 @@ pub(crate) struct Batch {
     /// The room that the questions took, until they are written.
     permits: Vec<OwnedSemaphorePermit>,
     scratch: BytesMut,
+    /// Whether the other side gives a sign for it: a message or a ping is in it.
+    asks: bool,
 }
 
 impl Batch {
@@ -34,8 +36,14 @@ impl Batch {
         self.bytes >= BATCH_BYTES || self.parts.len() >= BATCH_PARTS
     }
 
+    /// Whether the other side gives a sign for it.
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// Adds a message.
     pub(crate) fn message(&mut self, message: Message, permit: Option<OwnedSemaphorePermit>) {
+        self.asks = true;
         let header = message_header(&message, &mut self.scratch);
         self.part(header);
         self.part(message.head);
@@ -45,6 +53,7 @@ impl Batch {
 
     /// Adds a frame that is no message.
     pub(crate) fn control(&mut self, control: Control) {
+        self.asks |= matches!(control, Control::Ping(_));
         control.encode(&mut self.scratch);
         let frame = self.scratch.split().freeze();
         self.part(frame);
@@ -55,6 +64,7 @@ impl Batch {
         debug_assert!(self.is_empty());
         self.permits.clear();
         self.bytes = 0;
+        self.asks = false;
     }
 
     fn part(&mut self, part: Bytes) {

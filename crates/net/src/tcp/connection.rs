@@ -129,8 +129,8 @@ impl Connection {
         self.rearm(rearm);
     }
 
-    fn sent(&self) {
-        let rearm = self.pulse().sent(self.now_us());
+    fn sent(&self, asks: bool) {
+        let rearm = self.pulse().sent(self.now_us(), asks);
         self.rearm(rearm);
     }
 
@@ -367,7 +367,7 @@ impl Outlet<'_> {
         let (started, bytes) = (Instant::now(), self.batch.remaining());
         while self.batch.has_remaining() {
             let wrote = self.writer.write_buf(&mut self.batch).await?;
-            self.connection.sent();
+            self.connection.sent(self.batch.asks());
             self.link.bytes_out.fetch_add(wrote as u64, Ordering::Relaxed);
         }
         self.writer.flush().await?;

@@ -75,10 +75,14 @@ impl Pulse {
         self.owes_sign && self.sent_us + self.waits.sign_us < self.armed_us
     }
 
-    /// Bytes went out. Says whether the timer must be set anew.
-    pub(crate) fn sent(&mut self, now_us: u64) -> bool {
+    /// Bytes went out; `asks`: of a message or a ping, which the other side gives a sign for. Says whether the timer must be
+    /// set anew.
+    pub(crate) fn sent(&mut self, now_us: u64, asks: bool) -> bool {
         self.sent_us = now_us;
         self.owes_sign = false;
+        if !asks {
+            return false;
+        }
         let since = *self.waiting_since_us.get_or_insert(now_us);
         since + self.waits.dead_us < self.armed_us
     }
@@ -140,7 +144,7 @@ mod tests {
         assert_eq!(pulse.beat(0), Beat::Until(10 * S));
         assert_eq!(pulse.beat(10 * S), Beat::Ping);
         pulse.ping_taken();
-        pulse.sent(10 * S);
+        pulse.sent(10 * S, true);
         assert_eq!(pulse.beat(10 * S), Beat::Until(14 * S));
         assert_eq!(pulse.beat(14 * S), Beat::Dead);
     }
@@ -150,7 +154,7 @@ mod tests {
         let mut pulse = Pulse::new(WAITS, 0);
         assert_eq!(pulse.beat(10 * S), Beat::Ping);
         pulse.ping_taken();
-        pulse.sent(10 * S);
+        pulse.sent(10 * S, true);
         assert!(!pulse.heard(11 * S, false), "a pong asks for nothing");
         assert_eq!(pulse.beat(11 * S), Beat::Until(21 * S));
     }
@@ -159,9 +163,9 @@ mod tests {
     fn a_message_to_an_idle_peer_sets_the_timer_and_death_comes_in_time() {
         let mut pulse = Pulse::new(WAITS, 0);
         assert_eq!(pulse.beat(0), Beat::Until(10 * S));
-        assert!(pulse.sent(2 * S), "sooner than the idle ping");
+        assert!(pulse.sent(2 * S, true), "sooner than the idle ping");
         assert_eq!(pulse.beat(2 * S), Beat::Until(6 * S));
-        assert!(!pulse.sent(3 * S), "still waiting since then");
+        assert!(!pulse.sent(3 * S, true), "still waiting since then");
         assert_eq!(pulse.beat(6 * S), Beat::Dead);
     }
 
@@ -172,9 +176,18 @@ mod tests {
         assert!(pulse.heard(5 * S, true));
         assert_eq!(pulse.beat(5 * S), Beat::Ping, "it has sent nothing for five seconds");
         pulse.ping_taken();
-        pulse.sent(5 * S);
+        pulse.sent(5 * S, true);
         pulse.heard(5 * S, true);
         assert_eq!(pulse.beat(5 * S), Beat::Until(6 * S));
+    }
+
+    #[test]
+    fn a_pong_is_not_waited_upon() {
+        let mut pulse = Pulse::new(WAITS, 0);
+        pulse.sent(S, true);
+        pulse.heard(2 * S, false);
+        assert!(!pulse.sent(2 * S, false), "the pong to the ping just heard");
+        assert_eq!(pulse.beat(2 * S), Beat::Until(12 * S));
     }
 
     #[test]
@@ -191,7 +204,7 @@ mod tests {
     #[test]
     fn a_process_that_was_stopped_listens_before_it_judges() {
         let mut pulse = Pulse::new(WAITS, 0);
-        pulse.sent(S);
+        pulse.sent(S, true);
         assert_eq!(pulse.beat(S), Beat::Until(5 * S));
         assert!(matches!(pulse.beat(60 * S), Beat::Until(_) | Beat::Ping), "stopped for 55 seconds");
         pulse.heard(60 * S, true);
@@ -202,16 +215,16 @@ mod tests {
     fn who_does_not_read_does_not_judge_but_gives_signs() {
         let mut pulse = Pulse::new(WAITS, 0);
         pulse.beat(0);
-        pulse.sent(S);
+        pulse.sent(S, true);
         assert!(pulse.pause(2 * S, true));
         assert_eq!(pulse.beat(3 * S), Beat::Ping);
         pulse.ping_taken();
-        pulse.sent(3 * S);
+        pulse.sent(3 * S, true);
         assert_eq!(pulse.beat(3 * S), Beat::Until(4 * S));
         for second in 4..30 {
             assert_eq!(pulse.beat(second * S), Beat::Ping);
             pulse.ping_taken();
-            pulse.sent(second * S);
+            pulse.sent(second * S, true);
             pulse.beat(second * S);
         }
         pulse.pause(30 * S, false);
