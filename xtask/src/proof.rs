@@ -33,7 +33,7 @@ const CLIENTS: [Client; 14] = [
     ("cli.py", &[], MINUTE.saturating_mul(7)),
     ("race.py", &[], MINUTE.saturating_mul(3)),
     ("kill.py", &["--kills", "12", "--seconds", "280"], MINUTE.saturating_mul(5)),
-    ("power.py", &["--states", "45", "--seconds", "400"], MINUTE.saturating_mul(7)),
+    ("power.py", &["--states", "48", "--seconds", "600"], MINUTE.saturating_mul(11)),
     ("heal.py", &[], MINUTE.saturating_mul(6)),
     ("bad_start.py", &[], MINUTE.saturating_mul(4)),
     ("stress.py", &[], MINUTE.saturating_mul(4)),
@@ -182,7 +182,7 @@ const KILLS_SOAK: Client = ("kill.py", &["--kills", "240", "--seconds", "3600"],
 /// The long form of `power.py`.
 const POWER_SOAK: Client = (
     "power.py",
-    &["--states", "600", "--load-seconds", "10", "--seconds", "7200"],
+    &["--states", "800", "--load-seconds", "10", "--seconds", "7200"],
     MINUTE.saturating_mul(121),
 );
 
