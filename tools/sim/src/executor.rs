@@ -19,6 +19,7 @@ use pangea_core::seam::{Clock, MonoUs, WallMs};
 
 use crate::dice::Dice;
 use crate::fault::{Fault, Faults};
+use crate::invariant::{Checks, Invariant};
 use crate::power::Power;
 use crate::trace::{Happening, Trace};
 
@@ -74,6 +75,7 @@ struct State {
     dice: Dice,
     trace: Trace,
     faults: Faults,
+    checks: Checks,
     polls: u64,
     story: Option<Vec<String>>,
 }
@@ -111,6 +113,7 @@ impl Sim {
             dice: Dice::new(seed, "executor"),
             trace: Trace::new(seed),
             faults: Faults::default(),
+            checks: Checks::default(),
             polls: 0,
             story: None,
         };
@@ -261,6 +264,16 @@ impl Sim {
     /// The faults so far.
     pub fn faults(&self) -> Faults {
         self.lock().faults.clone()
+    }
+
+    /// Counts checks of an invariant that held. No part of the trace: looking changes nothing.
+    pub fn checked(&self, invariant: Invariant, times: u64) {
+        self.lock().checks.add(invariant, times);
+    }
+
+    /// How often each invariant was checked.
+    pub fn checks(&self) -> Checks {
+        self.lock().checks.clone()
     }
 
     /// The trace so far, and how many events it holds.

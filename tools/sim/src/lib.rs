@@ -21,6 +21,7 @@ pub mod dice;
 pub mod disk;
 pub mod executor;
 pub mod fault;
+pub mod invariant;
 pub mod linear;
 pub mod meta;
 pub mod node;

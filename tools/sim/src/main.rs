@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use pangea_sim::fault::Faults;
+use pangea_sim::invariant::Checks;
 use pangea_sim::report::{Report, Scenario, Violation};
 use pangea_sim::scenario;
 
@@ -139,6 +140,7 @@ fn run(scenario: Scenario, seed: u64, story: bool) -> Report {
             acknowledged: 0,
             simulated_us: 0,
             faults: Faults::default(),
+            checks: Checks::default(),
             events: 0,
             trace_hash: 0,
             violation: Some(Violation::Panicked { what: what.unwrap_or_default() }),
@@ -166,6 +168,7 @@ struct Sum {
     simulated_us: u64,
     events: u64,
     faults: Faults,
+    checks: Checks,
     last_hash: u64,
     failures: usize,
 }
@@ -177,6 +180,7 @@ impl Sum {
         self.simulated_us += report.simulated_us;
         self.events += report.events;
         self.faults.merge(&report.faults);
+        self.checks.merge(&report.checks);
         self.last_hash = report.trace_hash;
         if let Some(violation) = &report.violation {
             self.failures += 1;
@@ -200,6 +204,9 @@ impl Sum {
         let faults: Vec<String> =
             self.faults.by_name().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
         println!("  faults: {}", faults.join(", "));
+        let checks: Vec<String> =
+            self.checks.by_name().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
+        println!("  invariants, times checked: {}", checks.join(", "));
         println!(
             "  {} events in {seconds:.1} {clock}s: {events_per_second:.0} events per {clock}; trace of the last seed {:016x}",
             self.events, self.last_hash

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::executor::{Sim, Stuck};
 use crate::fault::Faults;
+use crate::invariant::Checks;
 
 /// Which world is simulated.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -60,6 +61,11 @@ pub enum Violation {
         /// Where.
         what: String,
     },
+    /// Two shards lie where only one may.
+    Crowded {
+        /// Which.
+        what: String,
+    },
     /// Something grew past its bound.
     Unbounded {
         /// What.
@@ -87,6 +93,7 @@ impl fmt::Display for Violation {
             Self::Inconsistent { what } => write!(f, "inconsistent: {what}"),
             Self::Unexplained { what } => write!(f, "an error that no fault explains: {what}"),
             Self::NonceReused { what } => write!(f, "a nonce was used twice: {what}"),
+            Self::Crowded { what } => write!(f, "two shards in one place: {what}"),
             Self::Unbounded { what } => write!(f, "past its bound: {what}"),
             Self::NotHealed { what } => write!(f, "not healed: {what}"),
             Self::Stuck(stuck) => write!(f, "no end: {stuck:?}"),
@@ -116,6 +123,8 @@ pub struct Report {
     pub simulated_us: u64,
     /// Faults by kind.
     pub faults: Faults,
+    /// Checks that held, by invariant.
+    pub checks: Checks,
     /// Events in the trace.
     pub events: u64,
     /// The hash of the trace.
@@ -135,6 +144,7 @@ impl Report {
             acknowledged,
             simulated_us: sim.mono_us(),
             faults: sim.faults(),
+            checks: sim.checks(),
             events,
             trace_hash,
             violation: ended.err(),

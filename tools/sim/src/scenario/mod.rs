@@ -38,6 +38,18 @@ mod tests {
     }
 
     #[test]
+    fn every_invariant_is_checked_by_some_seed() {
+        let mut checks = crate::invariant::Checks::default();
+        for scenario in Scenario::ALL {
+            for seed in 0..3 {
+                checks.merge(&run(scenario, seed, false).0.checks);
+            }
+        }
+        let never: Vec<&str> = checks.by_name().filter(|(_, n)| *n == 0).map(|(name, _)| name).collect();
+        assert!(never.is_empty(), "never checked: {never:?}");
+    }
+
+    #[test]
     fn every_kind_of_fault_is_injected_by_some_seed() {
         let mut faults = crate::fault::Faults::default();
         for seed in 0..60 {

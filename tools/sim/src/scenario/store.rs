@@ -20,6 +20,7 @@ use crate::dice::Dice;
 use crate::disk::{Damage, SimDisk, Weather};
 use crate::executor::{ProcessId, Sim};
 use crate::fault::Fault;
+use crate::invariant::Invariant;
 use crate::power::Power;
 use crate::report::{Report, Scenario, Violation};
 use crate::shards::{shard, shard_id};
@@ -156,6 +157,7 @@ impl World {
         if longest > WAITING_MAX {
             return Err(Violation::Unbounded { what: format!("{longest} writes waited for one commit") });
         }
+        self.sim.checked(Invariant::I9, 1);
         self.die(process, store, death).await
     }
 
@@ -275,6 +277,7 @@ impl World {
             let result = self.carry_out(&store, n, &op).await;
             self.sim.trace(Happening::End, &[number, u64::from(n), u64::from(result.is_ok())]);
             self.sim.tell(|| format!("worker {number}: {op:?} of shard {n} {}: {result:?}", shard_id(n)));
+            self.count(&op, &result);
             let judged = lock(&self.model).end(n, &op, result);
             if let Err(violation) = judged {
                 lock(&self.first_violation).get_or_insert(violation);
@@ -303,11 +306,26 @@ impl World {
         for n in 0..self.shards {
             let result = read(store, n).await;
             lock(&self.model).check(n, true, result)?;
+            self.sim.checked(Invariant::I2, 1);
+        }
+        if !lock(&self.model).damaged {
+            self.sim.checked(Invariant::I1, u64::from(self.shards));
         }
         let listed =
             list_all(store).await.map_err(|error| Violation::Unexplained { what: error.to_string() })?;
         let listed: Vec<_> = listed.into_iter().map(|line| line.id).collect();
-        lock(&self.model).check_list(self.shards, &listed)
+        lock(&self.model).check_list(self.shards, &listed)?;
+        self.sim.checked(Invariant::I3, 1);
+        Ok(())
+    }
+
+    /// What the model is about to judge.
+    fn count(&self, op: &Op, result: &Result<Option<u32>, StoreError>) {
+        match result {
+            Ok(_) if *op == Op::Read => self.sim.checked(Invariant::I2, 1),
+            Ok(_) => {}
+            Err(_) => self.sim.checked(Invariant::I12, 1),
+        }
     }
 
     /// Faults have stopped: garbage goes away, and what is left on the drive is what is referenced, and little more.
@@ -336,6 +354,7 @@ impl World {
             let what = format!("{} bytes on the drive for {status:?}", self.disk.used());
             return Err(Violation::Unbounded { what });
         }
+        self.sim.checked(Invariant::I7, 1);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use pangea_store::port::{LIST_MAX, ShardStore};
 
 use super::worker::{BUCKET, ReadError, list_all, read_and_compare};
 use super::{World, empty_drained, lock, unexplained};
+use crate::invariant::Invariant;
 use crate::linear::ABSENT;
 use crate::node::Node;
 use crate::report::Violation;
@@ -49,6 +50,9 @@ impl World {
                 }
             };
             lock(&self.ledger).close(&key, saw)?;
+            for invariant in [Invariant::I1, Invariant::I2, Invariant::I3] {
+                self.sim.checked(invariant, 1);
+            }
             if saw != ABSENT {
                 expected.insert((key, saw));
             }
@@ -58,6 +62,7 @@ impl World {
         if !listed.is_sorted() || listed.into_iter().collect::<BTreeSet<_>>() != expected {
             return Err(Violation::Inconsistent { what: "the listing is not what the keys say".to_owned() });
         }
+        self.sim.checked(Invariant::I3, 1);
         Ok(())
     }
 
@@ -88,6 +93,8 @@ impl World {
             if wrong == 0 && todos.is_empty() && scrub.unreadable_blobs.is_empty() && settled {
                 // Older, possibly damaged, copies of the log are no longer needed behind a snapshot.
                 front.meta.snapshot().await.map_err(|e| unexplained("a snapshot", &e))?;
+                self.sim.checked(Invariant::I5, 1);
+                self.sim.checked(Invariant::I6, 1);
                 return Ok(());
             }
             last = format!("{scrub:?}, todos {todos:?}, {moved:?}, settled {settled}");
@@ -105,6 +112,12 @@ impl World {
         let mut seen: BTreeSet<ShardId> = BTreeSet::new();
         for store in nodes.iter().flat_map(|node| node.stores.values()) {
             let listed = store.list(None, LIST_MAX).await.map_err(|e| unexplained("listing a drive", &e))?;
+            let mut chunks = BTreeSet::new();
+            if let Some(twice) = listed.iter().find(|line| !chunks.insert(line.id.chunk)) {
+                let what = format!("shard {} lies beside another one of its chunk", twice.id);
+                return Err(Violation::Crowded { what });
+            }
+            self.sim.checked(Invariant::I4, listed.len() as u64);
             for line in listed {
                 if !live.contains(&line.id.chunk.blob) {
                     let row = front.meta.blob(line.id.chunk.blob).await;
@@ -112,9 +125,7 @@ impl World {
                     return Err(Violation::Unbounded { what });
                 }
                 if !seen.insert(line.id) {
-                    return Err(Violation::Unbounded {
-                        what: format!("shard {} lies on two drives", line.id),
-                    });
+                    return Err(Violation::Crowded { what: format!("shard {} lies on two drives", line.id) });
                 }
             }
         }
@@ -173,6 +184,7 @@ impl World {
             let what = format!("{} bytes of garbage beside {} live", status.garbage_bytes, status.live_bytes);
             return Err(Violation::Unbounded { what });
         }
+        self.sim.checked(Invariant::I7, 1);
         Ok(())
     }
 
@@ -187,6 +199,7 @@ impl World {
         if longest.is_some_and(|longest| longest > WAITING_MAX) {
             return Err(Violation::Unbounded { what: format!("{longest:?} writes waited for one commit") });
         }
+        self.sim.checked(Invariant::I9, 2);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::ledger::{Ledger, Token, VALUE_ATTRIBUTE};
 use super::lock;
 use crate::dice::Dice;
 use crate::executor::Sim;
+use crate::invariant::Invariant;
 use crate::linear::{ABSENT, Answer, Asked, Value};
 use crate::report::Violation;
 use crate::trace::Happening;
@@ -182,6 +183,7 @@ impl Worker {
     /// Notes how a write ended.
     fn judge(&self, token: &Token, asked: Asked, result: Result<(), ClientError>) {
         let conditional = matches!(asked, Asked::Create(_) | Asked::Replace { .. });
+        self.sim.checked(Invariant::I12, u64::from(result.is_err()));
         let mut ledger = lock(&self.ledger);
         match result {
             Ok(()) => ledger.end(token, Answer::Done),
@@ -209,6 +211,7 @@ impl Worker {
                 let size = object.version.size;
                 let start = if self.dice.chance(500) { 0 } else { self.dice.below(size) };
                 let end = if self.dice.chance(500) { size } else { self.dice.between(start, size) };
+                self.sim.checked(Invariant::I2, 1);
                 match read_and_compare(&self.client, &self.ledger, &object, start..end).await {
                     Ok(value) => Answer::Saw(value),
                     // Under faults a read may fail; what the metadata said still counts.
