@@ -45,6 +45,7 @@ cargo xtask COMMAND
   soak crash                 a drive's store after more than a million power cuts, twice cut ones among them (release build)
   soak kills                 a server killed 240 times under load, on one, four and six drives
   soak power                 a server started on 800 states that power cuts left below real file systems (root, FUSE)
+  soak postgres              a million random commands through PostgreSQL and SQLite side by side (release build)
   soak room                  sixteen objects of a GiB written and read at once in 256 MiB
   fuzz [--seconds N] [TARGET ...]
                              fuzzes the named targets, or all, N (60) seconds each; needs the nightly toolchain

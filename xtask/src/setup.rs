@@ -22,7 +22,7 @@ struct Package {
 }
 
 /// Grows with the clients the tests use.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     Package { name: "python3-venv", shows: "/usr/lib/python3*/ensurepip" },
     Package { name: "awscli", shows: "/usr/bin/aws" },
     Package { name: "s3cmd", shows: "/usr/bin/s3cmd" },
@@ -30,6 +30,7 @@ const PACKAGES: [Package; 7] = [
     Package { name: "restic", shows: "/usr/bin/restic" },
     Package { name: "nodejs", shows: "/usr/bin/node" },
     Package { name: "npm", shows: "/usr/bin/npm" },
+    Package { name: "postgresql", shows: "/usr/lib/postgresql/*/bin/initdb" },
 ];
 
 /// Python environments of the client tests: clients that pin one library differently cannot share one. The first is the

@@ -8,6 +8,7 @@ mod ces;
 mod connection;
 mod drive;
 mod fleet;
+mod meta_postgres;
 mod payload;
 mod process;
 mod quick_ack;
@@ -39,6 +40,8 @@ enum Command {
     Ces(ces::Arguments),
     /// How durable a code is: a Monte Carlo of failures and repairs, beside the closed form.
     Fleet(fleet::Arguments),
+    /// Metadata in PostgreSQL beside pgbench, on a server of its own.
+    MetaPostgres(meta_postgres::Arguments),
     /// A server that keeps nothing: the upper bound of the client and of hyper. Ends when its standard input does.
     BareServer(bare_server::Arguments),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Drive(arguments) => drive::run(&arguments),
         Command::Ces(arguments) => ces::run(&arguments),
         Command::Fleet(arguments) => fleet::run(&arguments),
+        Command::MetaPostgres(arguments) => meta_postgres::run(&arguments),
         Command::BareServer(arguments) => bare_server::run(&arguments),
     };
     match outcome {

@@ -1,6 +1,7 @@
 //! The engine against real PostgreSQL servers of its own. See `scratch` for where they come from.
 
 mod crash;
+mod encrypted;
 mod exam;
 mod opening;
 mod races;

@@ -7,7 +7,7 @@ use pangea_core::meta::{Command, KeyRange, Outcome, Refusal};
 use pangea_meta::conformance::wait;
 use pangea_meta::{Meta, PAGE_ROWS_MAX};
 
-use super::{ABSENT, BUCKET, apply, create_bucket, database, open, put, request};
+use super::{ABSENT, BUCKET, apply, create_bucket, database, open, put, request, shared};
 
 #[test]
 fn of_many_racers_on_several_nodes_one_wins() {
@@ -142,4 +142,35 @@ fn one_request_sent_many_times_at_once_is_carried_out_once() {
         });
     }
     assert_eq!(wait(nodes[0].usage(BUCKET)).expect("it answers").expect("it is there").last_seq, 10);
+}
+
+#[test]
+fn new_objects_abort_nobody() {
+    let url = database();
+    let name = url.rsplit('/').next().expect("a URL has a database");
+    let nodes = [open(&url), open(&url), open(&url)];
+    apply(&nodes[0], create_bucket());
+    let count = |column: &str| -> u64 {
+        std::thread::sleep(std::time::Duration::from_millis(1500)); // the server gathers its figures about once a second
+        let statement = format!("SELECT {column} FROM pg_stat_database WHERE datname = '{name}'");
+        shared().sql(&statement).parse().expect("a number")
+    };
+    let before = count("xact_rollback");
+    std::thread::scope(|scope| {
+        for worker in 0..24_u64 {
+            let nodes = &nodes;
+            scope.spawn(move || {
+                for step in 0..40 {
+                    // Neighbours in the index, as an upload of many files makes them.
+                    let key = format!("photos/{step:04}/{worker:02}");
+                    let outcome =
+                        apply(&nodes[worker as usize % 3], put(worker * 1000 + step, key.as_bytes(), ABSENT));
+                    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+                }
+            });
+        }
+    });
+    let aborted = count("xact_rollback") - before;
+    // A thousand puts in some hundred transactions; two lanes of twelve may have drawn the same part of the counters.
+    assert!(aborted <= 10, "{aborted} transactions were aborted");
 }
