@@ -1,9 +1,12 @@
 //! The uring engine's way to the drive: a directory whose extents are appended to through io_uring.
 //!
 //! ```text
-//! threads (queues, group commit) ─► extent (format, index) ─► UringDisk ─┬─ large appends: the drive's uring, past the page cache
+//! threads (queues, group commit) ─► extent (format, index) ─► UringDisk ─┬─ appends: the drive's uring, past the page cache
 //!                                                                      └─ everything else: `file_disk`
 //! ```
+//! Reads for clients go through the page cache; large reads of what will not be read again soon (scrub, compaction) past
+//! it. Both were measured (docs/decisions/0005-io-engines.md).
+//!
 //! The engine is the threads engine's own queues and the same engine room over another [`Disk`]: what it writes is opened by
 //! the other one, and its errors are the other one's. Only the writer thread appends, so the one uring of a drive is never
 //! waited for. Where io_uring cannot be had, [`UringDisk::new`] says why, and the caller uses the directory as it is.
@@ -12,11 +15,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pangea_core::seam::{AppendError, Disk, DiskFile, Space};
-use pangea_uring::{AppendError as UringError, Options, Refused, Slot, Uring};
+use pangea_uring::{AppendError as UringError, BLOCK_BYTES, Options, Refused, Slot, Uring};
 
 use crate::direct::{DIRECT_BYTES_MIN, is_refusal};
 use crate::file_disk::{FileDisk, OpenFile};
@@ -25,6 +29,7 @@ use crate::file_disk::{FileDisk, OpenFile};
 pub struct UringDisk {
     plain: Arc<FileDisk>,
     uring: Arc<Mutex<Uring>>,
+    direct_from: usize,
 }
 
 /// Why a directory is not written through io_uring.
@@ -57,7 +62,12 @@ impl UringDisk {
     pub fn new(plain: Arc<FileDisk>) -> Result<Self, NoUring> {
         plain.try_direct().map_err(NoUring::NoDirect)?;
         let uring = Uring::open(Options::default()).map_err(NoUring::Refused)?;
-        Ok(Self { plain, uring: Arc::new(Mutex::new(uring)) })
+        Ok(Self { plain, uring: Arc::new(Mutex::new(uring)), direct_from: BLOCK_BYTES })
+    }
+
+    /// The same, but appends of this many bytes and more go through io_uring: for measuring.
+    pub fn with_direct_from(self, bytes: usize) -> Self {
+        Self { direct_from: bytes, ..self }
     }
 }
 
@@ -65,7 +75,9 @@ impl Disk for UringDisk {
     fn open(&self, name: &str, create: Option<u64>) -> io::Result<Box<dyn DiskFile>> {
         let plain = self.plain.open_file(name, create)?;
         let uring = self.uring.clone();
-        Ok(Box::new(UringFile { plain, uring, way: OnceLock::new(), refused: AtomicBool::new(false) }))
+        let (way, refused) = (OnceLock::new(), AtomicBool::new(false));
+        let direct = OnceLock::new();
+        Ok(Box::new(UringFile { plain, uring, direct_from: self.direct_from, way, refused, direct }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -96,16 +108,17 @@ impl Disk for UringDisk {
 struct UringFile {
     plain: OpenFile,
     uring: Arc<Mutex<Uring>>,
-    /// Opened and registered at the first large append; `None` inside: it could not be.
+    direct_from: usize,
+    /// Opened and registered at the first append; `None` inside: it could not be.
     way: OnceLock<Option<Way>>,
     /// Registered, but refused at an append.
     refused: AtomicBool,
+    /// Opened for direct I/O when it is first needed; `None` inside: it could not be.
+    direct: OnceLock<Option<File>>,
 }
 
-/// A file's way through the uring.
+/// A file's way through the uring, which has its own hold on it.
 struct Way {
-    /// Kept open for direct reads; the uring has its own hold on it.
-    _file: File,
     slot: Slot,
     memory_align: usize,
 }
@@ -113,19 +126,21 @@ struct Way {
 impl UringFile {
     fn way(&self, parts: &[IoSlice<'_>], offset: u64) -> Option<&Way> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
-        let block = pangea_uring::BLOCK_BYTES;
-        let suits = bytes >= DIRECT_BYTES_MIN
-            && bytes.is_multiple_of(block)
-            && offset.is_multiple_of(block as u64)
+        let suits = bytes >= self.direct_from
+            && bytes.is_multiple_of(BLOCK_BYTES)
+            && offset.is_multiple_of(BLOCK_BYTES as u64)
             && !self.refused.load(Ordering::Relaxed);
         if suits { self.way.get_or_init(|| self.make_way()).as_ref() } else { None }
     }
 
     fn make_way(&self) -> Option<Way> {
-        let file = self.plain.reopen_direct()?;
-        let memory_align = memory_align(&file);
+        let file = self.direct()?;
         let slot = self.uring().register(file.as_fd()).ok()??;
-        Some(Way { _file: file, slot, memory_align })
+        Some(Way { slot, memory_align: memory_align(file) })
+    }
+
+    fn direct(&self) -> Option<&File> {
+        self.direct.get_or_init(|| self.plain.reopen_direct()).as_ref()
     }
 
     fn uring(&self) -> MutexGuard<'_, Uring> {
@@ -161,6 +176,20 @@ impl DiskFile for UringFile {
         self.plain.append(parts, offset)
     }
 
+    fn read_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let suits = buf.len() >= DIRECT_BYTES_MIN
+            && buf.len().is_multiple_of(BLOCK_BYTES)
+            && buf.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
+            && offset.is_multiple_of(BLOCK_BYTES as u64);
+        if suits && let Some(file) = self.direct() {
+            match file.read_exact_at(buf, offset) {
+                Err(error) if is_refusal(&error) => {}
+                other => return other,
+            }
+        }
+        self.plain.read_at(buf, offset)
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.plain.size()
     }
@@ -187,6 +216,6 @@ fn memory_align(file: &File) -> usize {
     let known = stat.ok().filter(|stat| stat.stx_mask & mask.bits() != 0).map(|stat| stat.stx_dio_mem_align);
     match known {
         Some(align) if align.is_power_of_two() => align as usize,
-        _ => pangea_uring::BLOCK_BYTES,
+        _ => BLOCK_BYTES,
     }
 }

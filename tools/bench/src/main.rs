@@ -17,6 +17,7 @@ mod s3;
 mod served;
 mod sigv4;
 mod stats;
+mod store;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Fleet(fleet::Arguments),
     /// Metadata in PostgreSQL beside pgbench, on a server of its own.
     MetaPostgres(meta_postgres::Arguments),
+    /// One drive through the store's engines, beside fio; ways to read.
+    Store(store::Arguments),
     /// A server that keeps nothing: the upper bound of the client and of hyper. Ends when its standard input does.
     BareServer(bare_server::Arguments),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Ces(arguments) => ces::run(&arguments),
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::MetaPostgres(arguments) => meta_postgres::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments),
         Command::BareServer(arguments) => bare_server::run(&arguments),
     };
     match outcome {

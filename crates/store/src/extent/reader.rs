@@ -14,10 +14,10 @@ use pangea_core::seam::Space;
 
 use super::files::ExtentFiles;
 use super::index::Index;
-use crate::format::block_offset;
 use crate::format::checkpoint::Location;
 use crate::format::record::{Body, data_offset, decode_head, head_bytes};
 use crate::format::superblock::Identity;
+use crate::format::{BLOCK_BYTES, block_offset};
 use crate::port::{
     ChunkTag, Fault, IoOp, LIST_MAX, ListedShard, Stopped, StoreError, StoreStatus, check_range,
 };
@@ -170,10 +170,18 @@ impl ExtentReader {
         location: &Location,
     ) -> Result<(ShardHeader, Bytes), StoreError> {
         let data_at = data_offset(location.header_len, location.shard_bytes());
-        let mut bytes = vec![0; data_at + location.shard_bytes()];
-        self.fill(id, location, &mut bytes, block_offset(location.at.block), None)?;
-        let header = self.check_head(id, location, &bytes)?;
-        let data = Bytes::from(bytes).slice(data_at..);
+        let len = data_at + location.shard_bytes();
+        // At a block boundary, so that it can be read past the page cache.
+        let mut bytes = vec![0; len + BLOCK_BYTES];
+        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
+        let record = &mut bytes[start..start + len];
+        let file = self.shared.files.get(location.at.extent).map_err(|e| (IoOp::Open, e));
+        let offset = block_offset(location.at.block);
+        // Scrub, repair and compaction look at a record once; clients come through `read`.
+        let read = file.and_then(|file| file.read_once(record, offset).map_err(|e| (IoOp::Read, e)));
+        self.read_or_damage(read, id, None)?;
+        let header = self.check_head(id, location, record)?;
+        let data = Bytes::from(bytes).slice(start + data_at..start + len);
         match header.first_bad_piece(0, &data) {
             Some(piece) => Err(StoreError::Corrupt { shard: id, piece: Some(piece) }),
             None => Ok((header, data)),
@@ -212,8 +220,18 @@ impl ExtentReader {
         piece: Option<u8>,
     ) -> Result<(), StoreError> {
         let file = self.shared.files.get(location.at.extent).map_err(|e| (IoOp::Open, e));
-        let done = file.and_then(|file| file.read_at(bytes, offset).map_err(|e| (IoOp::Read, e)));
-        done.map_err(|(op, error)| match error.kind() {
+        let read = file.and_then(|file| file.read_at(bytes, offset).map_err(|e| (IoOp::Read, e)));
+        self.read_or_damage(read, id, piece)
+    }
+
+    /// What a failed read says of a shard.
+    fn read_or_damage(
+        &self,
+        read: Result<(), (IoOp, io::Error)>,
+        id: ShardId,
+        piece: Option<u8>,
+    ) -> Result<(), StoreError> {
+        read.map_err(|(op, error)| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
                 StoreError::Corrupt { shard: id, piece }
             }

@@ -148,6 +148,32 @@ fn dropping_the_store_under_load_keeps_what_was_acknowledged() {
 }
 
 #[test]
+fn what_is_read_past_the_cache_is_the_same_and_damage_is_found() {
+    let dir = TempDir::new();
+    let Some(store) = open(&dir, Options::default()) else { return };
+    for n in 0..20 {
+        let (header, data) = if n % 2 == 0 { large(n) } else { small(n) };
+        block_on(store.put(header, data)).unwrap();
+    }
+    assert!((0..20).all(|n| block_on(store.verify(samples::shard_id(n))) == Ok(())));
+    let (header, data) = large(6);
+    let path = dir.0.join("extents/00000000");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(64).position(|window| *window == data[200_000..200_064]).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let damaged = StoreError::Corrupt { shard: header.id, piece: Some(12) };
+    assert_eq!(block_on(store.verify(header.id)), Err(damaged));
+    assert_eq!(block_on(store.quarantine(header.id)), Ok(true));
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(8192).unwrap();
+    for n in (2..20).filter(|n| *n != 6) {
+        let cut = StoreError::Corrupt { shard: samples::shard_id(n), piece: None };
+        assert_eq!(block_on(store.verify(samples::shard_id(n))), Err(cut), "shard {n}");
+    }
+}
+
+#[test]
 fn an_extent_that_was_removed_gives_its_space_back_although_the_ring_knew_it() {
     let dir = TempDir::new();
     let Some(store) = open(&dir, Options::default()) else { return };
