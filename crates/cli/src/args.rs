@@ -1,14 +1,19 @@
 //! The command line's words.
 
+mod cluster;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+
+pub(crate) use cluster::{ClusterArgs, ClusterCommand, MemberArgs, NodeArgs, NodeCommand};
 
 use crate::s3::words::Verb;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed; 2 configuration or usage; 3 drives; 4 keys; 5 metadata; 6 addresses;
-7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read.";
+7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read;
+10 the cluster does not take the node.";
 
 /// An S3 server on encrypted, erasure-coded, self-verifying shards, and a client of any S3 endpoint.
 #[derive(Parser, Debug)]
@@ -30,6 +35,10 @@ pub(crate) enum Command {
     Drive(DriveArgs),
     /// Show, plan and change which drives hold the data.
     Layout(LayoutArgs),
+    /// Let other nodes join, and make a cluster of them.
+    Cluster(ClusterArgs),
+    /// Show, empty and remove the nodes of a cluster.
+    Node(NodeArgs),
     /// Write a bucket's data anew under another erasure code, in the background.
     Recode(RecodeArgs),
     /// Show, pause, slow down and wake background work.
@@ -115,6 +124,8 @@ pub(crate) struct ServerArgs {
     /// The certificate's key (PEM).
     #[arg(long, value_name = "PATH")]
     pub(crate) tls_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
     /// Write a line of JSON for every request to this file, or to standard error (-).
     #[arg(long, value_name = "FILE")]
     pub(crate) request_log: Option<String>,

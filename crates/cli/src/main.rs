@@ -5,6 +5,7 @@
 
 mod announce;
 mod args;
+mod cluster;
 mod config;
 mod doctor;
 mod drive;
@@ -107,6 +108,8 @@ fn main() -> ExitCode {
         Command::Scrub(args) => operate::scrub(&args),
         Command::Drive(args) => drive::run(&args),
         Command::Layout(args) => layout::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Node(args) => cluster::node(&args),
         Command::Recode(args) => recode::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Recover(args) => recover::run(&args),

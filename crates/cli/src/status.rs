@@ -58,6 +58,12 @@ pub(crate) fn text(status: &Status) -> String {
         let why = drive.last_error.as_deref().unwrap_or("no reason is known");
         line(&mut out, format_args!("          log drive {} is out: {why}", drive.name));
     }
+    if !status.nodes.is_empty() {
+        out += "\nNodes\n";
+        crate::cluster::nodes(&status.nodes)
+            .lines()
+            .for_each(|node| line(&mut out, format_args!("  {node}")));
+    }
     out += "\nDrives\n";
     out += &drives(status);
     out += "\nWorkers\n";
@@ -72,11 +78,13 @@ pub(crate) fn text(status: &Status) -> String {
 /// The drives, for people.
 pub(crate) fn drives(status: &Status) -> String {
     let mut out = String::new();
-    status.drives.iter().for_each(|drive| render_drive(&mut out, drive));
+    let many = status.nodes.len() > 1;
+    status.drives.iter().for_each(|drive| render_drive(&mut out, drive, many));
     out
 }
 
-fn render_drive(out: &mut String, drive: &DriveStatus) {
+fn render_drive(out: &mut String, drive: &DriveStatus, many_nodes: bool) {
+    let place = if many_nodes { format!("{}:{}", drive.node, drive.dir) } else { drive.dir.clone() };
     line(
         out,
         format_args!(
@@ -87,7 +95,7 @@ fn render_drive(out: &mut String, drive: &DriveStatus) {
             bytes(drive.available_bytes),
             drive.shards,
             if drive.engine.is_empty() { "-" } else { &drive.engine },
-            drive.dir
+            place
         ),
     );
     let notes = [

@@ -133,6 +133,7 @@ fn flags_become_settings() {
 
 fn drive(slot: u16, state: &str) -> DriveStatus {
     DriveStatus {
+        node: String::new(),
         slot,
         drive: format!("{slot:032x}"),
         dir: format!("/srv/d{slot}"),
@@ -182,6 +183,7 @@ fn sample() -> Status {
     };
     let failed = WorkerStatus { last_error: Some("no luck".to_owned()), ..worker("garbage", "running") };
     Status {
+        nodes: vec![],
         version: "1.2.3".to_owned(),
         cluster: "ab".repeat(16),
         node: "cd".repeat(8),

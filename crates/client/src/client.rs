@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use pangea_core::chunk::{Aead, Code};
-use pangea_core::id::{DriveId, RequestId, VersionId};
+use pangea_core::id::{DriveId, NodeId, RequestId, VersionId};
 use pangea_core::meta::{Command, Outcome, Refusal, Request};
 use pangea_core::seam::{Clock, Entropy, random};
 use pangea_meta::{Meta, MetaError};
@@ -47,7 +47,7 @@ pub struct Parts {
     /// The other gateways of the cluster.
     pub gateways: Arc<dyn Gateways>,
     /// Which drives are believed to work. A wrong answer costs time, never data.
-    pub present: Arc<dyn Fn(DriveId) -> bool + Send + Sync>,
+    pub present: Arc<dyn Fn(NodeId, DriveId) -> bool + Send + Sync>,
 }
 
 /// Numbers.

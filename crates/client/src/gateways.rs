@@ -15,11 +15,14 @@ pub struct InFlightElsewhere {
     pub written: BTreeSet<BlobId>,
     /// Blobs being written or read.
     pub all: BTreeSet<BlobId>,
+    /// Not all gateways said it: one has not been heard of for so long that its reads are over, but a write of it may
+    /// still be committed.
+    pub is_partial: bool,
 }
 
 /// Asks the other gateways.
 pub trait Gateways: Send + Sync {
-    /// What they have in flight; `None`: one of them cannot tell, and nothing may be taken for abandoned.
+    /// What they have in flight; `None`: one of them cannot tell now, and nothing may be freed.
     fn in_flight(&self) -> BoxFuture<'_, Option<InFlightElsewhere>>;
 }
 

@@ -49,6 +49,12 @@ impl Layouts {
         known.last_key_value().expect("a client starts with a layout").1.clone()
     }
 
+    /// The oldest one that is not retired, as far as is known.
+    fn oldest(&self) -> Option<u32> {
+        let known = self.known.read().expect("no code panics while it holds the layouts");
+        known.first_key_value().map(|(epoch, _)| *epoch)
+    }
+
     /// Epochs older than the current one that are not retired.
     pub(crate) fn older(&self) -> Vec<u32> {
         let known = self.known.read().expect("no code panics while it holds the layouts");
@@ -112,7 +118,8 @@ impl Client {
         let current =
             u32::from_le_bytes(bytes.try_into().map_err(|_| damaged("the current epoch is no u32"))?);
         let mut layouts = vec![];
-        for epoch in 1..=current {
+        // What was retired stays so: nothing before the oldest that is known is asked for again.
+        for epoch in self.inner.layouts.oldest().unwrap_or(1)..=current {
             let setting = self.meta().setting(&layout_setting(epoch)).await.map_err(ClientError::Meta)?;
             let bytes = setting.map(|(_, bytes)| bytes).filter(|bytes| !bytes.is_empty());
             match bytes.map(|bytes| Layout::decode(&bytes)) {
@@ -184,7 +191,7 @@ impl Client {
     /// Whether the drive at a slot is believed to work.
     pub(crate) fn is_present(&self, slot: Slot) -> bool {
         let inner = &self.inner;
-        inner.layouts.drive(slot).is_some_and(|(_, drive)| (inner.parts.present)(drive))
+        inner.layouts.drive(slot).is_some_and(|(node, drive)| (inner.parts.present)(node, drive))
     }
 
     /// Where a new chunk goes: the first salt whose homes are all there, or the first.

@@ -17,6 +17,9 @@
 //! | `POST /control/v1/layout` | yes | [`LayoutPlan`](crate::control::LayoutPlan) |
 //! | `POST /control/v1/recode` | yes | [`Recoding`](crate::control::Recoding) |
 //! | `POST /control/v1/worker` | yes | [`WorkerStatus`](crate::control::WorkerStatus) |
+//! | `POST /control/v1/cluster/token` | yes | [`MadeToken`](crate::control::MadeToken) |
+//! | `POST /control/v1/cluster/remove` | yes | nothing |
+//! | `POST /control/v1/cluster/cut` | yes | nothing |
 //! | `POST /control/v1/keys/rotate` | yes | [`Rotated`](crate::control::Rotated) |
 //! | `POST /control/v1/keys/backup` | yes | [`KeyBackup`](crate::control::KeyBackup) |
 //! | `POST /control/v1/meta/backup` | yes | [`MetaBackup`](crate::control::MetaBackup) |
@@ -53,7 +56,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::control::{
-    Control, ControlError, LayoutWish, MetaBackupPart, NewAccessKey, RecodeWish, Rotation, WorkerWish,
+    Control, ControlError, LayoutWish, MetaBackupPart, NewAccessKey, RecodeWish, Rotation, TokenWish,
+    WorkerWish,
 };
 use crate::entropy::SystemEntropy;
 
@@ -206,6 +210,33 @@ async fn control(
             None => Err(say(StatusCode::NOT_FOUND, "no such page\n")),
         };
     }
+    if let Some(wish) = path.strip_prefix("/control/v1/cluster/") {
+        return cluster(&**control, request, wish).await;
+    }
+    wished(&**control, request, path).await
+}
+
+/// What operators wish of the cluster.
+async fn cluster(control: &dyn Control, request: Request<Incoming>, wish: &str) -> Result<Bytes, Refusal> {
+    match (request.method(), wish) {
+        (&Method::POST, "token") => {
+            let wish: TokenWish = read(request).await?;
+            done(control.make_join_token(wish).await)
+        }
+        (&Method::POST, "remove") => {
+            let node: String = read(request).await?;
+            done(control.remove_node(node).await)
+        }
+        (&Method::POST, "cut") => {
+            let nodes: Vec<String> = read(request).await?;
+            done(control.cut_off(nodes).await)
+        }
+        _ => Err(say(StatusCode::NOT_FOUND, "no such page\n")),
+    }
+}
+
+/// What else they wish.
+async fn wished(control: &dyn Control, request: Request<Incoming>, path: &str) -> Result<Bytes, Refusal> {
     match (request.method(), path) {
         (&Method::POST, "/control/v1/scrub") => done(control.scrub().await),
         (&Method::POST, "/control/v1/layout") => {

@@ -10,20 +10,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use pangea_client::{
-    CURRENT_EPOCH_SETTING, Client, KeyRing, OLDER_CODES_SETTING, Options as ClientOptions, Parts, codes_used,
-    layout_setting,
-};
+use pangea_client::{Client, Gateways, KeyRing, NoOthers, Options as ClientOptions, Parts};
 use pangea_core::chunk::Code;
-use pangea_core::id::{DriveId, RequestId};
+use pangea_core::id::DriveId;
 use pangea_core::keys::{PURPOSE_META_LOG, derive};
 use pangea_core::layout::Layout;
-use pangea_core::meta::{Command, Outcome, Request};
-use pangea_core::seam::{Clock as _, Disk, random};
+use pangea_core::seam::{Clock as _, Disk};
 use pangea_meta::{
-    EmbeddedMeta, LogKey, LogKeys, Meta, MetaError, Options as MetaOptions, SeatedMeta, ViewPlace,
-    WriteOptions,
+    EmbeddedMeta, LogKey, LogKeys, Meta, MetaError, Options as MetaOptions, RemoteMeta, SeatedMeta,
+    ViewPlace, WriteOptions,
 };
 use pangea_store::drive::OpenError;
 use pangea_store::extent::{CheckpointUse, ExtentStore, Options as ExtentOptions, RecoveryReport};
@@ -34,24 +31,30 @@ use pangea_store::threads::{ThreadsOptions, ThreadsStore};
 use pangea_transport::{Endpoint, Loopback, Transport};
 
 use crate::clock::SystemClock;
+use crate::cluster::{Cluster, KeeperWay, Services, Standing, Stood, stand};
 use crate::config::Options;
 use crate::doctor;
-use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, next_layout, unreachable_without};
+use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, is_of, unreachable_without};
 use crate::engine::{self, Chosen, IoEngine};
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
-use crate::ground::{Ground, key_drives, seat};
+use crate::ground::{Ground, key_drives};
 use crate::handler::Drives;
 use crate::keyfile::Ring;
 use crate::pool::{CpuPool, TokioRuntime};
 use crate::reshape::LogSeat;
 use crate::roster::{Mounted, Roster};
 
+mod seating;
+
+use seating::{Settled, settle};
+pub(crate) use seating::{added_setting, read_layout};
+
+/// How often the node that keeps the metadata is asked while it is not there, and how often that is said.
+const KEEPER_ASKED_EVERY: Duration = Duration::from_millis(500);
+const KEEPER_SAID_EVERY: Duration = Duration::from_secs(10);
 /// The SQLite view, below the first log drive's metadata directory.
 pub(crate) const VIEW_FILE: &str = "view.sqlite";
-
-/// Directories of drives that were added while the server ran, a line each.
-pub(crate) const ADDED_DRIVES_SETTING: &str = "drives/added";
 
 /// The metadata log is zeroed ahead in steps of so many bytes: a start and its first sync stay short.
 const LOG_STEP_BYTES: u64 = 1 << 20;
@@ -61,69 +64,158 @@ pub(crate) struct Assembly {
     pub ground: Ground,
     pub key_drives: Vec<PathBuf>,
     pub roster: Arc<Roster>,
-    pub meta: Arc<SeatedMeta>,
+    /// The metadata engine, if this node keeps the metadata.
+    pub seated: Option<Arc<SeatedMeta>>,
     /// Where the metadata log lies.
     pub log_seats: Vec<LogSeat>,
     pub client: Client,
-    pub transport: Arc<Loopback>,
+    pub transport: Arc<dyn Transport>,
+    /// The other nodes, if there may be any.
+    pub cluster: Option<Arc<Cluster>>,
+    pub services: Arc<Services>,
     /// Whether a scrub must go through before everything counts as whole.
     pub refill: bool,
 }
 
+/// What carries messages, and what they are answered with.
+struct Ways {
+    cluster: Option<Arc<Cluster>>,
+    transport: Arc<dyn Transport>,
+    endpoint: Arc<Endpoint>,
+    services: Arc<Services>,
+}
+
+/// Where the metadata is.
+enum Kept {
+    /// On these of this node's directories.
+    Here(EmbeddedMeta, Vec<usize>),
+    /// With another node.
+    There(Arc<RemoteMeta>),
+}
+
+impl Kept {
+    fn port(&self) -> &dyn Meta {
+        match self {
+            Self::Here(meta, _) => meta,
+            Self::There(meta) => &**meta,
+        }
+    }
+}
+
 /// Puts everything together. Must run inside tokio.
 pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Result<Assembly, StartError> {
-    let mut ground = crate::ground::prepare(options, clock)?;
-    let wanted = 1 + usize::from(options.erasure.unwrap_or(Code::default_for(options.drives.len())).m());
-    let log_drives = ground.meta_drives(wanted);
-    let meta = open_meta(&ground, &log_drives, clock)?;
-    let layout = read_layout(&meta).await?;
-    ground.look_at_added(&added_drives(&meta).await?, layout.as_ref());
-    let codes = match &layout {
-        Some(layout) => codes_used(&meta, layout).await.map_err(StartError::Meta)?,
-        None => vec![],
-    };
-    let plan = seat(ground.ring.cluster, layout.as_ref(), &codes, &ground.directories);
-    let plan = plan.map_err(StartError::Drive)?;
-    for seat in &plan.seats {
-        // Its capacity must be known before the layout names it.
-        ground.directories[seat.directory].ensure().map_err(StartError::Drive)?;
-    }
-    let next = next_layout(layout.as_ref(), &plan, &ground.weights(), ground.node_id(), options.erasure);
-    if layout.as_ref() != Some(&next) {
-        if let Some(old) = layout.filter(|old| old.code != next.code) {
-            keep_older_code(&meta, old.code, clock).await?;
-        }
-        write_layout(&meta, &next, clock).await?;
-    }
+    let Stood { mut ground, standing } = stand(options, clock).await?;
+    let roster = Arc::new(Roster::new(options.io_engine));
+    let ways = open_ways(&ground, standing, &roster)?;
+    let kept = open_kept(&ground, &ways, options, clock).await?;
+    let Settled { plan, layout, codes } = settle(&mut ground, kept.port(), &ways, options, clock).await?;
     ground.settle(&plan, clock.wall_ms())?;
-    // A drive that was replaced gets its copy of the metadata log now, not at the next start.
-    let better: Vec<usize> = ground
-        .meta_drives(1 + usize::from(next.code.m()))
-        .into_iter()
-        .filter(|at| !plan.left.contains(at))
-        .collect();
-    let meta = if better == log_drives {
-        meta
-    } else {
-        drop(meta);
-        open_meta(&ground, &better, clock)?
+    let (port, seated, log_seats) = match kept {
+        Kept::There(meta) => (meta as Arc<dyn Meta>, None, vec![]),
+        Kept::Here(meta, log_drives) => {
+            let (meta, chosen) = reseat(&ground, &plan, layout.code, meta, log_drives, clock)?;
+            let seated = Arc::new(SeatedMeta::new(meta));
+            (seated.clone() as Arc<dyn Meta>, Some(seated), log_seats(&ground, &plan, &chosen))
+        }
     };
-    let log_seats = log_seats(&ground, &plan, &better);
-    let generation = meta.status().await.map_err(StartError::Meta)?.generation;
-    let key_drives = key_drives(&ground.directories, &plan, next.code);
+    let generation = port.status().await.map_err(StartError::Meta)?.generation;
+    let key_drives = key_drives(&ground.directories, &plan, layout.code);
     ground.heal_keys(&key_drives)?;
     let Stores { mounted, absent, refill } =
-        open_stores(&mut ground, plan, &next, &codes, options.io_engine)?;
+        open_stores(&mut ground, plan, &layout, &codes, options.io_engine)?;
     for drive in &mounted {
-        if let Err(error) = drive.store.set_generation(generation, next.epoch).await {
+        if let Err(error) = drive.store.set_generation(generation, layout.epoch).await {
             ground.notes.push(format!("{}: {error}", drive.path.display()));
         }
     }
-    let roster = Arc::new(Roster::new(mounted, absent, options.io_engine));
-    let meta = Arc::new(SeatedMeta::new(meta));
-    let (client, transport) = connect(&ground, &roster, meta.clone(), clock);
+    roster.fill(mounted, absent);
+    if seated.is_some() {
+        // Others may ask from now on.
+        let _ = ways.services.meta.set(port.clone());
+    }
+    let client = connect(&ground, &roster, &ways, port, clock);
     client.refresh_layouts().await.map_err(StartError::Client)?;
-    Ok(Assembly { ground, key_drives, roster, meta, log_seats, client, transport, refill })
+    let Ways { cluster, transport, services, .. } = ways;
+    Ok(Assembly {
+        ground,
+        key_drives,
+        roster,
+        seated,
+        log_seats,
+        client,
+        transport,
+        cluster,
+        services,
+        refill,
+    })
+}
+
+/// Opens the way to other nodes, or the one to itself, and begins to answer.
+fn open_ways(ground: &Ground, standing: Option<Standing>, roster: &Arc<Roster>) -> Result<Ways, StartError> {
+    let services = Arc::new(Services::new(Drives::new(roster.clone())));
+    let cluster = standing.map(|standing| Cluster::open(standing, &ground.ring)).transpose()?;
+    let (transport, endpoint) = match &cluster {
+        Some(cluster) => (cluster.tcp().clone() as Arc<dyn Transport>, cluster.endpoint.clone()),
+        None => {
+            let transport = Arc::new(Loopback::new(ground.node_id())) as Arc<dyn Transport>;
+            (transport.clone(), Endpoint::new(transport))
+        }
+    };
+    tokio::spawn(endpoint.clone().run(services.clone()));
+    Ok(Ways { cluster, transport, endpoint, services })
+}
+
+/// Opens the metadata, or waits for the node that keeps it.
+async fn open_kept(
+    ground: &Ground,
+    ways: &Ways,
+    options: &Options,
+    clock: &SystemClock,
+) -> Result<Kept, StartError> {
+    if let Some(cluster) = ways.cluster.as_ref().filter(|cluster| !cluster.is_keeper()) {
+        let meta = RemoteMeta::new(Arc::new(KeeperWay::new(cluster.clone())));
+        wait_for_keeper(&meta).await?;
+        return Ok(Kept::There(Arc::new(meta)));
+    }
+    let wanted = 1 + usize::from(options.erasure.unwrap_or(Code::default_for(options.drives.len())).m());
+    let log_drives = ground.meta_drives(wanted);
+    Ok(Kept::Here(open_meta(ground, &log_drives, clock)?, log_drives))
+}
+
+/// A member can do nothing without the metadata; the node that keeps it may be starting, too.
+async fn wait_for_keeper(meta: &RemoteMeta) -> Result<(), StartError> {
+    let mut said = None;
+    loop {
+        match meta.status().await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_retryable() => {
+                if said.is_none_or(|at: Instant| at.elapsed() > KEEPER_SAID_EVERY) {
+                    tracing::warn!(%error, "waiting for the node that keeps the metadata");
+                    said = Some(Instant::now());
+                }
+                tokio::time::sleep(KEEPER_ASKED_EVERY).await;
+            }
+            Err(error) => return Err(StartError::Meta(error)),
+        }
+    }
+}
+
+/// A drive that was replaced gets its copy of the metadata log now, not at the next start.
+fn reseat(
+    ground: &Ground,
+    plan: &Plan,
+    code: Code,
+    meta: EmbeddedMeta,
+    log_drives: Vec<usize>,
+    clock: &SystemClock,
+) -> Result<(EmbeddedMeta, Vec<usize>), StartError> {
+    let better = ground.meta_drives(1 + usize::from(code.m())).into_iter();
+    let better: Vec<usize> = better.filter(|at| !plan.left.contains(at)).collect();
+    if better == log_drives {
+        return Ok((meta, log_drives));
+    }
+    drop(meta);
+    Ok((open_meta(ground, &better, clock)?, better))
 }
 
 /// The drives that the engine was opened on, in its order.
@@ -196,63 +288,6 @@ pub(crate) fn log_keys(ring: &Ring) -> LogKeys {
     LogKeys { current: key(current), older: older.map(key).collect() }
 }
 
-/// The directories that were added to the running server: the command line need not name them.
-pub(crate) async fn added_drives(meta: &dyn Meta) -> Result<Vec<PathBuf>, StartError> {
-    let setting = meta.setting(ADDED_DRIVES_SETTING).await.map_err(StartError::Meta)?;
-    let text = setting.map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    Ok(text.lines().map(PathBuf::from).collect())
-}
-
-/// The current layout; `None` before the first was written.
-pub(crate) async fn read_layout(meta: &dyn Meta) -> Result<Option<Layout>, StartError> {
-    let damaged =
-        |what| StartError::Meta(MetaError::Damaged { file: CURRENT_EPOCH_SETTING.into(), seq: 0, what });
-    let Some((_, bytes)) = meta.setting(CURRENT_EPOCH_SETTING).await.map_err(StartError::Meta)? else {
-        return Ok(None);
-    };
-    let epoch = u32::from_le_bytes(bytes.try_into().map_err(|_| damaged("the current epoch is no u32"))?);
-    let setting = meta.setting(&layout_setting(epoch)).await.map_err(StartError::Meta)?;
-    let (_, bytes) = setting.ok_or_else(|| damaged("the current layout is not there"))?;
-    Layout::decode(&bytes).map(Some).map_err(|_| damaged("the current layout cannot be read"))
-}
-
-/// Writes a layout, then makes it the current one.
-async fn write_layout(meta: &dyn Meta, layout: &Layout, clock: &SystemClock) -> Result<(), StartError> {
-    write_setting(meta, layout_setting(layout.epoch), layout.encode(), clock).await?;
-    write_setting(meta, CURRENT_EPOCH_SETTING.to_owned(), layout.epoch.to_le_bytes().to_vec(), clock).await
-}
-
-/// What was written under the code until now stays under it.
-async fn keep_older_code(meta: &dyn Meta, code: Code, clock: &SystemClock) -> Result<(), StartError> {
-    let known = meta.setting(OLDER_CODES_SETTING).await.map_err(StartError::Meta)?;
-    let mut bytes = known.map(|(_, bytes)| bytes).unwrap_or_default();
-    if !bytes.chunks_exact(2).any(|known| known == [code.k(), code.m()]) {
-        bytes.extend([code.k(), code.m()]);
-        write_setting(meta, OLDER_CODES_SETTING.to_owned(), bytes, clock).await?;
-    }
-    Ok(())
-}
-
-async fn write_setting(
-    meta: &dyn Meta,
-    name: String,
-    value: Vec<u8>,
-    clock: &SystemClock,
-) -> Result<(), StartError> {
-    let seen = meta.setting(&name).await.map_err(StartError::Meta)?;
-    let expected = seen.map_or(0, |(revision, _)| revision);
-    let command = Command::SetSetting { name, expected, value };
-    let request = Request { id: RequestId(random(&SystemEntropy)), now_ms: clock.wall_ms(), command };
-    match meta.apply(request).await.map_err(StartError::Meta)? {
-        Outcome::Setting { .. } => Ok(()),
-        // Nobody else writes before this node serves; whatever it is, the setting is not there.
-        _ => {
-            let why = "a setting was refused".into();
-            Err(StartError::Meta(MetaError::Unavailable { why }))
-        }
-    }
-}
-
 struct Stores {
     mounted: Vec<Mounted>,
     absent: Vec<Absent>,
@@ -316,7 +351,9 @@ fn open_stores(
         }
     }
     let present: BTreeSet<u16> = stores.mounted.iter().map(|drive| drive.slot).collect();
-    match unreachable_without(layout, codes, |slot| present.contains(&slot.0)) {
+    // The drives of other nodes may come later.
+    let node = ground.node_id();
+    match unreachable_without(layout, codes, |slot| present.contains(&slot.0) || !is_of(layout, slot, node)) {
         None => Ok(stores),
         Some((code, left)) => {
             let missing =
@@ -404,31 +441,37 @@ pub(crate) fn describe(path: &Path, report: &RecoveryReport) -> Vec<String> {
     notes
 }
 
-/// The data path over this node's own drives.
+/// The data path over this node's own drives, and those of the other nodes.
 fn connect(
     ground: &Ground,
     roster: &Arc<Roster>,
-    meta: Arc<SeatedMeta>,
+    ways: &Ways,
+    meta: Arc<dyn Meta>,
     clock: &Arc<SystemClock>,
-) -> (Client, Arc<Loopback>) {
-    let transport = Arc::new(Loopback::new(ground.node_id()));
-    let endpoint = Endpoint::new(transport.clone() as Arc<dyn Transport>);
-    tokio::spawn(endpoint.clone().run(Arc::new(Drives::new(roster.clone()))));
-    let seen = roster.clone();
+) -> Client {
     let pool = CpuPool::new(doctor::cores());
     let runtime = TokioRuntime::new(tokio::runtime::Handle::current(), clock.clone(), pool);
     let keys = ground.ring.generations().iter().map(|generation| (generation.number, generation.key.clone()));
+    let seen = roster.clone();
+    let others = ways.cluster.clone();
+    let gateways: Arc<dyn Gateways> = match &ways.cluster {
+        Some(cluster) => cluster.clone(),
+        None => Arc::new(NoOthers),
+    };
     let parts = Parts {
         meta,
-        endpoint,
+        endpoint: ways.endpoint.clone(),
         runtime: Arc::new(runtime),
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy),
         keys: Arc::new(KeyRing::new(keys)),
-        present: Arc::new(move |drive| seen.takes_part(drive)),
-        gateways: Arc::new(pangea_client::NoOthers),
+        gateways,
+        present: Arc::new(move |node, drive| match &others {
+            Some(cluster) if node != cluster.me() => cluster.takes_part(node, drive),
+            _ => seen.takes_part(drive),
+        }),
     };
     let memory_bytes = usize::try_from(doctor::memory_budget_here()).unwrap_or(usize::MAX);
     let options = ClientOptions { aead: doctor::cipher(), memory_bytes, ..ClientOptions::default() };
-    (Client::new(parts, options), transport)
+    Client::new(parts, options)
 }

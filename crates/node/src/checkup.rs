@@ -13,13 +13,14 @@ use std::time::Duration;
 use pangea_client::Client;
 use pangea_core::health::{Cause, Finding, Health, judge};
 use pangea_core::id::{DriveId, NodeId};
-use pangea_core::layout::{LayoutDrive, Role, Slot};
+use pangea_core::layout::{Layout, LayoutDrive, Role, Slot};
 use pangea_core::seam::{Clock as _, MonoUs};
 use pangea_store::format::superblock::Identity;
 use pangea_store::port::Stopped;
 
 use crate::assemble::{describe, mounted, open_store};
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::drives::{Directory, Found, look};
 use crate::reshape::{Reshaper, brief};
 use crate::roster::{Mounted, Roster};
@@ -39,6 +40,8 @@ pub(crate) struct Checkup {
     reshaper: Arc<Reshaper>,
     clock: Arc<SystemClock>,
     node: NodeId,
+    /// The other nodes, if there may be any.
+    nodes: Option<Arc<Cluster>>,
     /// Who has work when a drive comes or goes.
     wake: Vec<Arc<Worker>>,
     patients: Mutex<BTreeMap<u16, Patient>>,
@@ -74,10 +77,11 @@ impl Checkup {
         reshaper: Arc<Reshaper>,
         clock: Arc<SystemClock>,
         node: NodeId,
+        nodes: Option<Arc<Cluster>>,
         wake: Vec<Arc<Worker>>,
     ) -> Arc<Self> {
         let (patients, round) = (Mutex::default(), AtomicU32::new(0));
-        Arc::new(Self { client, roster, reshaper, clock, node, wake, patients, round })
+        Arc::new(Self { client, roster, reshaper, clock, node, nodes, wake, patients, round })
     }
 
     fn patients(&self) -> MutexGuard<'_, BTreeMap<u16, Patient>> {
@@ -92,8 +96,48 @@ impl Checkup {
         let looked = ours.map(|drive| self.look_at(drive, writes));
         futures_util::future::join_all(looked).await;
         self.patients().retain(|slot, _| layout.drive(Slot(*slot)).is_some_and(|d| d.role != Role::Gone));
-        let report = self.apply_policy().await;
+        let report = match &self.nodes {
+            Some(nodes) if !nodes.is_keeper() => self.end_as_member().await?,
+            Some(nodes) => {
+                self.see_others(nodes, &layout).await;
+                self.apply_policy().await
+            }
+            None => self.apply_policy().await,
+        };
         Ok(Done { report, next: EVERY })
+    }
+
+    /// Who keeps the metadata decides what becomes of drives; their nodes let go of them.
+    async fn end_as_member(&self) -> Result<Option<String>, String> {
+        let lines = self.reshaper.let_go_here().await?;
+        Ok((!lines.is_empty()).then(|| lines.join("; ")))
+    }
+
+    /// What other nodes said of their drives, or did not.
+    async fn see_others(&self, nodes: &Cluster, layout: &Layout) {
+        let theirs = layout.drives.iter().filter(|drive| drive.role != Role::Gone && drive.node != self.node);
+        for drive in theirs.filter(|drive| !nodes.is_awaited(drive.node)) {
+            let (finding, why) = told(nodes, drive);
+            let changed = {
+                let mut patients = self.patients();
+                let patient = patients.entry(drive.slot.0).or_default();
+                patient.health.see(finding, self.clock.mono_us()).then(|| patient.health.out().is_none())
+            };
+            match changed {
+                None => continue,
+                Some(true) => {
+                    tracing::warn!(node = %drive.node, slot = drive.slot.0, "the drive works again");
+                    self.reshaper.ask_for_census();
+                    if let Err(error) = self.reshaper.welcome(drive.slot).await {
+                        tracing::warn!(slot = drive.slot.0, %error, "the drive goes on being drained");
+                    }
+                }
+                Some(false) => {
+                    tracing::error!(node = %drive.node, slot = drive.slot.0, "{why}: the drive is out")
+                }
+            }
+            self.wake();
+        }
     }
 
     async fn look_at(&self, drive: &LayoutDrive, writes: bool) {
@@ -245,6 +289,18 @@ impl Checkup {
                 None
             }
         }
+    }
+}
+
+/// What another node's drive is like, as far as it is known here.
+fn told(nodes: &Cluster, drive: &LayoutDrive) -> (Finding, String) {
+    if !nodes.is_up(drive.node) {
+        return (Finding::Gone, "its node does not answer".to_owned());
+    }
+    match nodes.drive_pulse(drive.node, drive.drive) {
+        None => (Finding::Gone, "its node does not have it".to_owned()),
+        Some(pulse) if pulse.takes_part => (Finding::Well, String::new()),
+        Some(pulse) => (Finding::Failing, pulse.reason.unwrap_or(pulse.state)),
     }
 }
 

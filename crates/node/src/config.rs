@@ -5,6 +5,7 @@
 //! that names the nearest valid one. Unknown `PANGEA_*` variables are only reported, because orchestrators invent them
 //! (a Kubernetes service called `pangea` sets `PANGEA_PORT` everywhere).
 
+mod cluster;
 mod explain;
 mod layer;
 mod limits;
@@ -22,6 +23,7 @@ use pangea_gateway::Options as GatewayOptions;
 use zeroize::Zeroizing;
 
 pub use crate::engine::IoEngine;
+pub use cluster::ClusterOptions;
 pub use explain::{Explained, explain};
 pub use layer::{Layer, Source};
 
@@ -84,6 +86,10 @@ settings! {
     TLS "tls" false "`self`: https with a certificate of the server's own making";
     TLS_CERT "tls_cert" false "https: the certificate chain, PEM";
     TLS_KEY "tls_key" false "https: the certificate's key, PEM";
+    NODE_LISTEN "node_listen" false "where other nodes of the cluster knock, HOST:PORT";
+    ADVERTISE "advertise" false "where other nodes reach this one, HOST:PORT, if not where it listens";
+    JOIN "join" false "the token that makes this node a member of a cluster";
+    LABEL "label" false "where the node stands: region=NAME, site=NAME, rack=NAME, host=NAME";
     REQUEST_LOG "request_log" false "where a line for every request goes: a file, or - for standard error";
     MAX_CONNECTIONS "max_connections" false "open connections; more are turned away with 503";
     MAX_CONNECTIONS_PER_ADDRESS "max_connections_per_address" false "open connections of one address, 0 for any number";
@@ -100,7 +106,7 @@ settings! {
 }
 
 /// Settings that are lists: a flag that may be repeated, a variable with commas, a list in the file.
-const LISTS: [&str; 2] = [DRIVES, DOMAIN];
+const LISTS: [&str; 4] = [DRIVES, DOMAIN, ADVERTISE, LABEL];
 
 /// What a server is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,6 +133,8 @@ pub struct Options {
     pub scrub_days: u32,
     /// The log filter.
     pub log: String,
+    /// The node's place in a cluster.
+    pub cluster: ClusterOptions,
     /// How https is spoken, if it is.
     pub tls: Tls,
     /// Where a line for every request goes, if anywhere.
@@ -419,6 +427,7 @@ fn resolve(stack: &Stack, unknown_variables: Vec<String>) -> Result<Options, Con
             |text| text.parse().ok().filter(|days| *days <= 3650),
         )?,
         log: stack.parse(LOG, LOG_DEFAULT.into(), "a log filter", |text| Some(text.to_owned()))?,
+        cluster: cluster::read(stack)?,
         tls: tls(stack)?,
         request_log: stack.optional(REQUEST_LOG, "a path, or -", |text| match text {
             "" => None,

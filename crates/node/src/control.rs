@@ -38,8 +38,37 @@ pub trait Control: Send + Sync {
     fn change_layout(&self, wish: LayoutWish) -> Reply<'_, LayoutPlan>;
     /// Gives a bucket another code and writes what it holds anew; without a code, tells how far that is.
     fn recode(&self, wish: RecodeWish) -> Reply<'_, Recoding>;
+    /// Makes a token that lets nodes join the cluster.
+    fn make_join_token(&self, wish: TokenWish) -> Reply<'_, MadeToken>;
+    /// Takes a node without drives out of the cluster.
+    fn remove_node(&self, node: String) -> Reply<'_, ()>;
+    /// Has this node neither hear nor reach these nodes until it is told otherwise, or restarts: for trying out what a broken
+    /// network does. An empty list heals it.
+    fn cut_off(&self, nodes: Vec<String>) -> Reply<'_, ()>;
     /// Pauses, slows down or wakes a background worker.
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus>;
+}
+
+/// A token that an operator wants.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TokenWish {
+    /// How long it lets nodes in.
+    pub hours: u32,
+}
+
+/// A token. Whoever has it can join until it expires.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeToken {
+    /// The text for `--join`.
+    pub token: String,
+    /// Until when, ms since 1970.
+    pub expires_ms: u64,
+}
+
+impl fmt::Debug for MadeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MadeToken").field("expires_ms", &self.expires_ms).finish_non_exhaustive()
+    }
 }
 
 /// A change of the layout that an operator wants.
@@ -404,6 +433,9 @@ pub struct Status {
     pub survives: String,
     /// More drives that may go with everything still readable.
     pub survives_drives: u16,
+    /// The nodes of the cluster; none for a server on its own.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// The drives of the layout.
     pub drives: Vec<DriveStatus>,
     /// Stripes that are not whole.
@@ -431,13 +463,45 @@ pub struct LayoutStatus {
     pub partitions: u32,
 }
 
+/// A node of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its id, short.
+    pub node: String,
+    /// Its public key, which is its whole id, in hexadecimal.
+    pub key: String,
+    /// Whether it is the one that tells this.
+    pub is_this: bool,
+    /// Whether it keeps the metadata for the others.
+    pub keeps_metadata: bool,
+    /// `up` or `down`.
+    pub state: String,
+    /// Why it is down, as far as that is known.
+    pub reason: Option<String>,
+    /// Where other nodes reach it.
+    pub addresses: Vec<String>,
+    /// Where it stands: `level=name` each.
+    pub labels: Vec<String>,
+    /// Its version.
+    pub version: String,
+    /// Where it serves S3.
+    pub endpoint: String,
+    /// Smoothed round-trip time to it, in microseconds; 0: not measured.
+    pub rtt_us: u64,
+    /// Its drives in the layout.
+    pub drives: u64,
+}
+
 /// One drive of the layout.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DriveStatus {
     /// Its place in the layout.
     pub slot: u16,
     /// Its id.
     pub drive: String,
+    /// The node that it hangs on.
+    #[serde(default)]
+    pub node: String,
     /// Its directory, as it was named.
     pub dir: String,
     /// The engine that writes it, `uring` or `threads`; empty while it is not mounted.

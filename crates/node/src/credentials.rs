@@ -5,19 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use pangea_client::{Client, ClientError};
+use pangea_core::cluster::NodeQuestion;
 use pangea_core::keys::{PURPOSE_CREDENTIALS, derive, open_small, seal_small};
 use pangea_core::meta::{AccessKeyRow, Command};
 use pangea_core::seam::{Clock as _, Entropy, random};
 use pangea_gateway::{Credentials, Grants, Lookup, Secret as S3Secret};
 
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::config::{RootKey, Secret};
 use crate::control::{AccessKeyInfo, ControlError, CreatedAccessKey, NewAccessKey};
 
 /// Access keys whose opened secrets are kept at hand.
 const CACHED_MAX: usize = 1024;
+/// In a cluster a key is read again after so long: a node that was not told of a change follows it then.
+const REMEMBERED: Duration = Duration::from_secs(5);
 /// Access keys of a cluster.
 const KEYS_MAX: usize = 10_000;
 const DESCRIPTION_BYTES_MAX: usize = 256;
@@ -34,12 +39,16 @@ struct Opened {
     secret: Secret,
     /// What it may do; `None`: everything.
     grants: Option<Arc<Grants>>,
+    /// When it was read.
+    at: Instant,
 }
 
 /// The gateway's view of the access keys.
 pub(crate) struct AccessKeys {
     client: Client,
     opened: Mutex<Cache>,
+    /// The other nodes, which remember keys, too.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// Keys that were opened since the last change.
@@ -52,11 +61,19 @@ struct Cache {
 
 impl AccessKeys {
     /// Over the metadata that the client uses.
-    pub(crate) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, opened: Mutex::default() })
+    pub(crate) fn new(client: Client, cluster: Option<Arc<Cluster>>) -> Arc<Self> {
+        Arc::new(Self { client, opened: Mutex::default(), cluster })
     }
 
-    /// Makes what was changed take effect.
+    /// Makes what was changed take effect, on every node that answers. Who does not answer forgets by itself soon.
+    async fn forget_everywhere(&self) {
+        self.forget();
+        if let Some(cluster) = &self.cluster {
+            cluster.ask_all(&NodeQuestion::ForgetKeys).await;
+        }
+    }
+
+    /// Makes what was changed take effect here.
     pub(crate) fn forget(&self) {
         let mut cache = self.cache();
         cache.keys.clear();
@@ -70,7 +87,8 @@ impl AccessKeys {
     async fn open(&self, id: &str) -> Result<Option<Opened>, ClientError> {
         let changes = {
             let cache = self.cache();
-            if let Some(found) = cache.keys.get(id) {
+            let fresh = |opened: &&Opened| self.cluster.is_none() || opened.at.elapsed() < REMEMBERED;
+            if let Some(found) = cache.keys.get(id).filter(fresh) {
                 return Ok(Some(found.clone()));
             }
             cache.changes
@@ -80,7 +98,8 @@ impl AccessKeys {
         };
         let damaged = || ClientError::Damaged { what: format!("access key {id}: its grants cannot be read") };
         let grants = if row.root { None } else { Some(Grants::decode(&row.grants).ok_or_else(damaged)?) };
-        let opened = Opened { secret: unseal(&self.client, id, &row)?, grants: grants.map(Arc::new) };
+        let secret = unseal(&self.client, id, &row)?;
+        let opened = Opened { secret, grants: grants.map(Arc::new), at: Instant::now() };
         let mut cache = self.cache();
         if cache.changes == changes {
             if cache.keys.len() >= CACHED_MAX {
@@ -96,7 +115,7 @@ impl Credentials for AccessKeys {
     fn secret<'a>(&'a self, access_key: &'a str) -> Lookup<'a> {
         Box::pin(async move {
             let found = self.open(access_key).await?;
-            Ok(found.map(|Opened { secret, grants }| match grants {
+            Ok(found.map(|Opened { secret, grants, .. }| match grants {
                 None => S3Secret::root(secret.expose().to_owned()),
                 Some(grants) => S3Secret::granted(secret.expose().to_owned(), grants),
             }))
@@ -166,7 +185,7 @@ impl AccessKeys {
             Some(_) => {}
         }
         let deleted = self.client.command(Command::DeleteAccessKey { id }).await;
-        self.forget();
+        self.forget_everywhere().await;
         deleted.map(drop).map_err(|error| failed(&error))
     }
 }

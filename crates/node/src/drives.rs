@@ -23,8 +23,8 @@ use pangea_store::format::checkpoint::CHECKPOINT_FILE;
 use pangea_store::format::superblock::Identity;
 
 pub use error::DriveError;
-pub(crate) use plan::absolute;
 pub use plan::{Absent, Action, Plan, Seat, next_layout, plan, unreachable_without};
+pub(crate) use plan::{absolute, is_of};
 
 /// What the metadata engine keeps on a drive.
 pub const META_DIRECTORY: &str = "meta";

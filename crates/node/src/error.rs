@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use pangea_client::ClientError;
 use pangea_meta::MetaError;
+use pangea_net::NetError;
 
+use crate::cluster::JoinError;
 use crate::config::ConfigError;
 use crate::drives::DriveError;
 use crate::keyfile::KeyError;
@@ -36,6 +38,15 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The port for other nodes, or the node's own key.
+    Net(NetError),
+    /// The cluster does not take this node.
+    Join(JoinError),
+    /// Where the node belongs is not clear.
+    Cluster {
+        /// Why, for people.
+        why: String,
+    },
     /// The system refused something that every process may have.
     System {
         /// What.
@@ -57,6 +68,9 @@ impl fmt::Display for StartError {
             Self::Bind { purpose, address, source } => {
                 write!(f, "cannot listen on {address} for {purpose}: {source}")
             }
+            Self::Net(error) => write!(f, "the port for other nodes: {error}"),
+            Self::Join(error) => error.fmt(f),
+            Self::Cluster { why } => f.write_str(why),
             Self::System { doing, source } => write!(f, "{doing}: {source}"),
         }
     }
@@ -72,6 +86,9 @@ impl std::error::Error for StartError {
             Self::Client(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
+            Self::Net(error) => Some(error),
+            Self::Join(error) => Some(error),
+            Self::Cluster { .. } => None,
         }
     }
 }
@@ -105,18 +122,28 @@ impl StartError {
                 format!("stop whatever listens there, or choose another address with {flag} HOST:PORT")
             }
             Self::Bind { .. } => "choose an address of this machine that this user may listen on".into(),
+            Self::Net(_) => "choose an address of this machine for --node-listen that nobody listens on".into(),
+            Self::Join(_) => {
+                "check that the node that made the token runs and can be reached, or make another token there: \
+                 pangea cluster init"
+                    .into()
+            }
+            Self::Cluster { .. } => {
+                "see `pangea node list` on a node that runs; docs/cluster.md says what nodes need".into()
+            }
             Self::System { .. } => "check the limits of this process (ulimit -a) and the kernel log".into(),
         }
     }
 
-    /// The exit code: 2 configuration, 3 drives, 4 keys, 5 metadata, 6 addresses, 1 anything else.
+    /// The exit code: 2 configuration, 3 drives, 4 keys, 5 metadata, 6 addresses, 10 the cluster, 1 anything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Tls(_) => 2,
             Self::Drive(_) => 3,
             Self::Key(_) => 4,
             Self::Meta(_) => 5,
-            Self::Bind { .. } => 6,
+            Self::Bind { .. } | Self::Net(_) => 6,
+            Self::Join(_) | Self::Cluster { .. } => 10,
             Self::Client(_) | Self::System { .. } => 1,
         }
     }

@@ -26,20 +26,30 @@ pub(crate) struct Ground {
     pub ring: Ring,
     pub unlock: Unlock,
     pub protector: Protector,
+    /// The node, if it has a key of its own.
+    pub node: Option<NodeId>,
     /// Whether this start made the cluster.
     pub first: bool,
     /// What was put right, in words.
     pub notes: Vec<String>,
 }
 
-/// Looks at the directories and unseals the keys, or makes a new cluster.
-pub(crate) fn prepare(options: &Options, clock: &SystemClock) -> Result<Ground, StartError> {
+/// What the directories are, before it is known of which cluster.
+pub(crate) enum First {
+    /// Drives of a cluster whose keys they hold.
+    Known(Box<Ground>),
+    /// Nothing was ever stored there.
+    Untouched(Vec<Directory>, Unlock),
+}
+
+/// Looks at the directories and unseals the keys, if there are any.
+pub(crate) fn look_first(options: &Options) -> Result<First, StartError> {
     let unlock = Unlock::read(&options.unseal).map_err(StartError::Key)?;
     let directories = look(&options.drives).map_err(StartError::Drive)?;
     let usable: Vec<PathBuf> =
         directories.iter().filter(|d| d.disk.is_some()).map(|d| d.path.clone()).collect();
     match read_copies(&usable, &unlock) {
-        Ok(copies) => Ok(known(directories, copies, unlock)),
+        Ok(copies) => Ok(First::Known(Box::new(known(directories, copies, unlock)))),
         Err(KeyError::NoCopy { found }) if found.is_empty() => {
             if let Some(unusable) = directories.iter().find(|d| matches!(d.found, Found::Unusable(_))) {
                 return Err(StartError::Drive(unusable.disk().map(drop).expect_err("it has none")));
@@ -47,7 +57,7 @@ pub(crate) fn prepare(options: &Options, clock: &SystemClock) -> Result<Ground, 
             if !directories.iter().all(is_untouched) {
                 return Err(StartError::Key(KeyError::NoCopy { found }));
             }
-            make(directories, unlock, options.erasure, clock)
+            Ok(First::Untouched(directories, unlock))
         }
         Err(error) => Err(StartError::Key(error)),
     }
@@ -61,11 +71,28 @@ fn known(directories: Vec<Directory>, copies: Copies, unlock: Unlock) -> Ground 
             "a {given} was given, but the master key is not sealed by it: see `pangea keys rotate`"
         ));
     }
-    Ground { directories, ring: copies.ring, unlock, protector: copies.head.protector, first: false, notes }
+    let (ring, protector) = (copies.ring, copies.head.protector);
+    Ground { directories, ring, unlock, protector, node: None, first: false, notes }
+}
+
+/// Directories that take part in a cluster that exists: its keys are kept on them before anything else is.
+pub(crate) fn admit(
+    mut directories: Vec<Directory>,
+    unlock: Unlock,
+    ring: Ring,
+) -> Result<Ground, StartError> {
+    for directory in &mut directories {
+        directory.ensure().map_err(StartError::Drive)?;
+    }
+    let bytes = ring.seal(&unlock, &SystemEntropy).map_err(StartError::Key)?;
+    let keepers = directories.iter().take(KEY_COPIES_MIN).map(|directory| directory.path.as_path());
+    write_copies(keepers, &bytes).map_err(StartError::Key)?;
+    let (protector, notes) = (unlock.protector(), Vec::new());
+    Ok(Ground { directories, ring, unlock, protector, node: None, first: false, notes })
 }
 
 /// A new cluster, or the rest of one whose first start was cut short: superblocks, then keys.
-fn make(
+pub(crate) fn make(
     mut directories: Vec<Directory>,
     unlock: Unlock,
     chosen: Option<Code>,
@@ -79,7 +106,7 @@ fn make(
     for directory in &mut directories {
         directory.ensure().map_err(StartError::Drive)?;
     }
-    let plan = seat(cluster, None, &[], &directories).map_err(StartError::Drive)?;
+    let plan = seat(cluster, only_node(cluster), None, &[], &directories).map_err(StartError::Drive)?;
     for seat in &plan.seats {
         let directory = &mut directories[seat.directory];
         directory.settle(&seat.action, clock.wall_ms()).map_err(StartError::Drive)?;
@@ -90,18 +117,19 @@ fn make(
     let keepers: Vec<PathBuf> = key_drives(&directories, &plan, code);
     write_copies(keepers.iter().map(PathBuf::as_path), &bytes).map_err(StartError::Key)?;
     let protector = unlock.protector();
-    Ok(Ground { directories, ring, unlock, protector, first: true, notes: Vec::new() })
+    Ok(Ground { directories, ring, unlock, protector, node: None, first: true, notes: Vec::new() })
 }
 
 /// Decides which directory takes which slot.
 pub(crate) fn seat(
     cluster: ClusterId,
+    node: NodeId,
     layout: Option<&Layout>,
     codes: &[Code],
     directories: &[Directory],
 ) -> Result<Plan, DriveError> {
     let found: Vec<(&Path, &Found)> = directories.iter().map(|d| (d.path.as_path(), &d.found)).collect();
-    plan(cluster, layout, codes, &found, &mut || DriveId(random(&SystemEntropy)))
+    plan(cluster, node, layout, codes, &found, &mut || DriveId(random(&SystemEntropy)))
 }
 
 /// The drives that keep the key: m+1 of them, at least three if there are as many, and whoever has a copy already, so
@@ -111,6 +139,11 @@ pub(crate) fn key_drives(directories: &[Directory], plan: &Plan, code: Code) -> 
     let paths = plan.seats.iter().map(|seat| &directories[seat.directory].path).enumerate();
     let has_copy = |path: &Path| path.join(crate::keyfile::KEY_FILE_NAME).exists();
     paths.filter(|(at, path)| *at < wanted || has_copy(path)).map(|(_, path)| path.clone()).collect()
+}
+
+/// The node of a cluster that has no other, and has no key of its own yet.
+pub(crate) fn only_node(cluster: ClusterId) -> NodeId {
+    NodeId(blake3::derive_key("pangea 2026-11 v1 only node of a cluster", &cluster.0))
 }
 
 impl Ground {
@@ -153,9 +186,9 @@ impl Ground {
         if self.protector == Protector::None { Unlock::Nothing } else { self.unlock.clone() }
     }
 
-    /// The node's id. (Until nodes have keys of their own it is derived from the cluster's id.)
+    /// The node's id.
     pub(crate) fn node_id(&self) -> NodeId {
-        NodeId(blake3::derive_key("pangea 2026-11 v1 only node of a cluster", &self.ring.cluster.0))
+        self.node.unwrap_or_else(|| only_node(self.ring.cluster))
     }
 
     /// The newest meta generation that any superblock knows.

@@ -9,6 +9,7 @@
 //! | `ground` `assemble` | directories and keys; then metadata, layout, stores, transport, data path |
 //! | `node` `status` `workers` `pace` | the running node: control, what is shown, background work and how fast it goes |
 //! | `recoder` | buckets whose data is written anew under another code |
+//! | `cluster` | the other nodes: members, joining, pulses, metadata that one keeps for all |
 //! | `roster` `checkup` `reshape` | the drives that are mounted; whether they are well; how they come, move and leave |
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
@@ -21,6 +22,7 @@ mod assemble;
 pub mod backup;
 mod checkup;
 mod clock;
+mod cluster;
 pub mod config;
 pub mod control;
 mod credentials;

@@ -1,5 +1,7 @@
 //! A running node: its parts under one [`Control`], its background work, and its orderly end.
 
+mod membership;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -9,17 +11,18 @@ use std::time::Duration;
 use pangea_client::Client;
 use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::seam::{Clock as _, MonoUs};
-use pangea_transport::{Loopback, Transport as _};
+use pangea_transport::Transport;
 
 use crate::assemble::Assembly;
 use crate::backup;
 use crate::checkup::Checkup;
 use crate::clock::SystemClock;
+use crate::cluster::{Cluster, Services, domain_of};
 use crate::config::Options;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MetaBackup,
-    MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply, Rotated,
-    Rotation, Status, WorkerStatus, WorkerWish,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MadeToken,
+    MetaBackup, MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply,
+    Rotated, Rotation, Status, TokenWish, WorkerStatus, WorkerWish,
 };
 use crate::credentials::AccessKeys;
 use crate::entropy::SystemEntropy;
@@ -38,6 +41,8 @@ const COMPLETE_AFTER: Duration = Duration::from_secs(1);
 /// The first look for a scrub that is due, and for older keys that a rotation left.
 const SCRUB_AFTER: Duration = Duration::from_secs(60);
 /// A node that stays up so long looks for what its predecessor left behind.
+/// What every node does for its own drives.
+const OWN_WORKERS: [&str; 2] = ["health", "compaction"];
 /// The first look at the drives.
 const HEALTH_AFTER: Duration = Duration::from_secs(2);
 const UPKEEP_AFTER: Duration = Duration::from_secs(30);
@@ -59,13 +64,19 @@ pub(crate) struct Node {
     pub(crate) notes: Vec<String>,
     pub(crate) survival: Mutex<Vec<SurvivalCache>>,
     pub(crate) workers: Workers,
-    reshaper: Arc<Reshaper>,
-    transport: Arc<Loopback>,
+    /// The other nodes, if there may be any.
+    pub(crate) in_cluster: Option<Arc<Cluster>>,
+    pub(crate) reshaper: Arc<Reshaper>,
+    transport: Arc<dyn Transport>,
+    services: Arc<Services>,
     scrub: Arc<Worker>,
     rebalance: Arc<Worker>,
     recoder: Arc<Recoder>,
     recoding: Arc<Worker>,
     scrub_asked: Arc<AtomicBool>,
+    completion: Arc<Worker>,
+    /// Whether this node's drives lack shards, and whoever mends them was not told yet.
+    lacking: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -75,10 +86,18 @@ impl Node {
         options: Options,
         clock: Arc<SystemClock>,
     ) -> Result<Self, StartError> {
-        let Assembly { ground, key_drives, roster, meta, log_seats, client, transport, refill } = assembly;
+        let Assembly { ground, key_drives, roster, seated, log_seats, client, transport, .. } = assembly;
+        let (services, in_cluster, refill) = (assembly.services, assembly.cluster, assembly.refill);
         let (cluster, id) = (ground.ring.cluster, ground.node_id());
         let vault = Vault::new(ground.ring, ground.unlock, ground.protector, key_drives, clock.clone());
-        let refill = Arc::new(AtomicBool::new(remember_refill(&client, refill).await?));
+        let is_member = in_cluster.as_ref().is_some_and(|cluster| !cluster.is_keeper());
+        let lacking = Arc::new(AtomicBool::new(is_member && refill));
+        let refill = !is_member && remember_refill(&client, refill).await?;
+        let refill = Arc::new(AtomicBool::new(refill));
+        let stands = match &in_cluster {
+            Some(cluster) => cluster.member.domain.clone(),
+            None => domain_of(&options.cluster.labels, id),
+        };
         let scrub_asked = Arc::new(AtomicBool::new(false));
         let scrub = Worker::new("scrub", "reads every shard and mends what is wrong", clock.clone());
         let rebalance = Worker::new("rebalance", "brings data to where the layout wants it", clock.clone());
@@ -87,7 +106,9 @@ impl Node {
         let reshaper = Reshaper::new(ReshaperParts {
             client: client.clone(),
             roster: roster.clone(),
-            meta,
+            seated,
+            nodes: in_cluster.clone(),
+            stands,
             vault: vault.clone(),
             clock: clock.clone(),
             cluster,
@@ -96,8 +117,9 @@ impl Node {
             code: options.erasure,
         });
         let recoder = Recoder::new(client.clone(), reshaper.clone(), rebalance.clone());
+        let completion = Worker::new("completion", "completes stripes that are not whole", clock.clone());
         let mut node = Self {
-            access_keys: AccessKeys::new(client.clone()),
+            access_keys: AccessKeys::new(client.clone(), in_cluster.clone()),
             vault,
             started_us: clock.mono_us(),
             ready: Arc::new(AtomicBool::new(false)),
@@ -111,13 +133,17 @@ impl Node {
             client,
             roster,
             refill,
+            in_cluster,
+            lacking,
             reshaper,
             transport,
+            services,
             scrub,
             rebalance,
             recoder,
             recoding,
             scrub_asked,
+            completion,
         };
         node.start_workers();
         node.recall_paces().await?;
@@ -136,7 +162,7 @@ impl Node {
             asked: self.scrub_asked.clone(),
         });
         let scrub_after = if self.refill.load(Ordering::Acquire) { COMPLETE_AFTER } else { SCRUB_AFTER };
-        let completion = worker("completion", "completes stripes that are not whole");
+        let completion = self.completion.clone();
         let wake = vec![completion.clone(), self.rebalance.clone()];
         let checkup = Checkup::new(
             client(),
@@ -144,6 +170,7 @@ impl Node {
             self.reshaper.clone(),
             self.clock.clone(),
             self.id,
+            self.in_cluster.clone(),
             wake,
         );
         let health = worker("health", "looks whether every drive is there and well");
@@ -166,8 +193,13 @@ impl Node {
             (expiry, UPKEEP_AFTER, jobs::expiry(client())),
             (rewrap, SCRUB_AFTER, jobs::rewrap(client(), self.vault.clone())),
         ];
+        // What only one node may do, the one does that keeps the metadata.
+        let is_member = self.in_cluster.as_ref().is_some_and(|cluster| !cluster.is_keeper());
+        let own = |worker: &Arc<Worker>| OWN_WORKERS.contains(&worker.name());
         for (worker, first, job) in all {
-            self.workers.add(worker, first, job);
+            if !is_member || own(&worker) {
+                self.workers.add(worker, first, job);
+            }
         }
     }
 
@@ -244,6 +276,7 @@ impl Control for Node {
 
     fn scrub(&self) -> Reply<'_, Pass> {
         Box::pin(async {
+            self.refuse_elsewhere("a scrub")?;
             self.scrub_asked.store(true, Ordering::Release);
             Ok(Pass { pass: self.scrub.request() })
         })
@@ -257,6 +290,7 @@ impl Control for Node {
 
     fn rotate_keys(&self, rotation: Rotation) -> Reply<'_, Rotated> {
         Box::pin(async move {
+            self.refuse_in_cluster("a rotation of keys")?;
             let rotated = self.vault.rotate(&self.client, rotation).await;
             self.access_keys.forget();
             rotated
@@ -268,7 +302,10 @@ impl Control for Node {
     }
 
     fn back_up_meta(&self) -> Reply<'_, MetaBackup> {
-        Box::pin(backup::begin(&self.client, &self.roster, &self.vault))
+        Box::pin(async {
+            self.refuse_elsewhere("a backup of the metadata")?;
+            backup::begin(&self.client, &self.roster, &self.vault).await
+        })
     }
 
     fn read_meta_backup(&self, wanted: MetaBackupPart) -> Reply<'_, MetaBackupBytes> {
@@ -292,7 +329,22 @@ impl Control for Node {
     }
 
     fn recode(&self, wish: RecodeWish) -> Reply<'_, Recoding> {
-        Box::pin(self.recoder.ask(wish, &self.recoding))
+        Box::pin(async move {
+            self.refuse_elsewhere("a recode")?;
+            self.recoder.ask(wish, &self.recoding).await
+        })
+    }
+
+    fn make_join_token(&self, wish: TokenWish) -> Reply<'_, MadeToken> {
+        Box::pin(self.make_token(wish))
+    }
+
+    fn cut_off(&self, nodes: Vec<String>) -> Reply<'_, ()> {
+        Box::pin(std::future::ready(self.cut(&nodes)))
+    }
+
+    fn remove_node(&self, node: String) -> Reply<'_, ()> {
+        Box::pin(self.remove(node))
     }
 
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {

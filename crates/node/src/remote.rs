@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use crate::admin::TOKEN_FILE_NAME;
 use crate::config::Secret;
 use crate::control::{
-    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MetaBackup,
-    MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply, Rotated,
-    Rotation, Status, WorkerStatus, WorkerWish,
+    AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MadeToken,
+    MetaBackup, MetaBackupBytes, MetaBackupPart, NewAccessKey, Pass, PassReport, RecodeWish, Recoding, Reply,
+    Rotated, Rotation, Status, TokenWish, WorkerStatus, WorkerWish,
 };
 use crate::keyfile::read_bounded;
 
@@ -186,6 +186,18 @@ impl Control for Remote {
 
     fn set_worker(&self, wish: WorkerWish) -> Reply<'_, WorkerStatus> {
         Box::pin(async move { self.post("/control/v1/worker", &wish).await })
+    }
+
+    fn make_join_token(&self, wish: TokenWish) -> Reply<'_, MadeToken> {
+        Box::pin(async move { self.post("/control/v1/cluster/token", &wish).await })
+    }
+
+    fn cut_off(&self, nodes: Vec<String>) -> Reply<'_, ()> {
+        Box::pin(async move { self.post("/control/v1/cluster/cut", &nodes).await })
+    }
+
+    fn remove_node(&self, node: String) -> Reply<'_, ()> {
+        Box::pin(async move { self.post("/control/v1/cluster/remove", &node).await })
     }
 
     fn back_up_meta(&self) -> Reply<'_, MetaBackup> {

@@ -20,16 +20,17 @@ use pangea_client::worker::Emptied;
 use pangea_client::{Client, ClientError};
 use pangea_core::chunk::Code;
 use pangea_core::id::{ClusterId, NodeId};
-use pangea_core::layout::{Change, Layout, Role, Slot};
+use pangea_core::layout::{Change, Domain, Layout, LayoutDrive, Role, Slot};
 use pangea_core::seam::Clock as _;
-use pangea_meta::{Meta as _, SeatedMeta};
+use pangea_meta::SeatedMeta;
 use pangea_store::format::superblock::Identity;
 use tokio::sync::Mutex;
 
 use pangea_store::format::superblock::SUPERBLOCK_FILE;
 
-use crate::assemble::{ADDED_DRIVES_SETTING, mounted, open_store};
+use crate::assemble::{added_setting, mounted, open_store};
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::control::{ControlError, LayoutPlan, LayoutWish, WishedChange};
 use crate::drives::{Action, absolute};
 use crate::roster::{Mounted, Roster};
@@ -39,6 +40,8 @@ use newcomer::Newcomer;
 use seats::LogSeats;
 pub(crate) use seats::{LogSeat, brief};
 
+/// How soon it looks again while a node does not know the layout yet.
+const FOLLOW_SOON: Duration = Duration::from_secs(1);
 /// How soon the rebalancing looks again while something is left to do.
 const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
 /// How soon it looks again while something waits for a drive.
@@ -52,11 +55,16 @@ const WRITTEN_OFF_SETTING: &str = "drives/written-off";
 pub(crate) struct Parts {
     pub client: Client,
     pub roster: Arc<Roster>,
-    pub meta: Arc<SeatedMeta>,
+    /// The metadata engine, if it runs here.
+    pub seated: Option<Arc<SeatedMeta>>,
+    /// The other nodes, if there may be any.
+    pub nodes: Option<Arc<Cluster>>,
     pub vault: Arc<Vault>,
     pub clock: Arc<SystemClock>,
     pub cluster: ClusterId,
     pub node: NodeId,
+    /// Where drives that come stand.
+    pub stands: Domain,
     /// Where the metadata log lies.
     pub log_seats: Vec<LogSeat>,
     /// The code that was asked for at the start; without one it follows the number of drives.
@@ -85,6 +93,11 @@ impl Reshaper {
     /// Whether a census is to go through before everything counts as whole.
     pub(crate) fn ask_for_census(&self) {
         self.census.store(true, Ordering::Release);
+    }
+
+    /// Whether a census was asked for; the caller sees to it from now on.
+    pub(crate) fn take_census(&self) -> bool {
+        self.census.swap(false, Ordering::AcqRel)
     }
 
     /// Plans a change, and makes it so if that is wished. `rebalance` is woken and sets the pace.
@@ -150,12 +163,14 @@ impl Reshaper {
             changes.push(match wish {
                 WishedChange::Add { dir } => Change::Add(self.newcomer(layout, dir, &mut newcomers)?),
                 WishedChange::Replace { drive, dir } => {
-                    let old = find(layout, drive)?;
+                    let old = find(layout, self.parts.node, drive)?;
                     Change::Replace { old, new: self.newcomer(layout, dir, &mut newcomers)? }
                 }
-                WishedChange::Drain { drive } => Change::Drain(find(layout, drive)?),
-                WishedChange::Restore { drive } => Change::Restore(find(layout, drive)?),
-                WishedChange::Weight { drive, gib } => Change::Reweigh(find(layout, drive)?, *gib),
+                WishedChange::Drain { drive } => Change::Drain(find(layout, self.parts.node, drive)?),
+                WishedChange::Restore { drive } => Change::Restore(find(layout, self.parts.node, drive)?),
+                WishedChange::Weight { drive, gib } => {
+                    Change::Reweigh(find(layout, self.parts.node, drive)?, *gib)
+                }
                 WishedChange::Code { code } => {
                     let parsed = Code::parse(code);
                     Change::Code(parsed.ok_or_else(|| refused(format!("`{code}` is no code like 10+4")))?)
@@ -197,7 +212,7 @@ impl Reshaper {
         newcomers: Vec<Newcomer>,
         added: &mut Vec<PathBuf>,
     ) -> Result<(), ControlError> {
-        let generation = self.parts.meta.status().await.map_err(failed)?.generation;
+        let generation = self.parts.client.meta().status().await.map_err(failed)?.generation;
         for mut newcomer in newcomers {
             let slot = next.slot_of(newcomer.drive).ok_or_else(|| failed("the new drive has no slot"))?;
             let identity = Identity { cluster: self.parts.cluster, drive: newcomer.drive, slot: slot.0 };
@@ -223,16 +238,23 @@ impl Reshaper {
         self.parts.client.install_layout(next).await.map_err(failed)
     }
 
+    /// The setting with this node's own directories.
+    fn added_setting(&self) -> String {
+        let member = self.parts.nodes.as_ref().is_some_and(|nodes| !nodes.is_keeper());
+        added_setting(member.then_some(self.parts.node))
+    }
+
     /// Keeps the list of directories that the command line need not name.
     async fn remember_added(&self, added: &[PathBuf], gone: &[PathBuf]) -> Result<(), ClientError> {
         let client = &self.parts.client;
-        let setting = client.meta().setting(ADDED_DRIVES_SETTING).await.map_err(ClientError::Meta)?;
+        let name = self.added_setting();
+        let setting = client.meta().setting(&name).await.map_err(ClientError::Meta)?;
         let text = setting.map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let mut paths: Vec<PathBuf> = text.lines().map(PathBuf::from).collect();
         paths.retain(|path| !gone.contains(path) && !added.contains(path));
         paths.extend_from_slice(added);
         let lines: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        client.set_setting(ADDED_DRIVES_SETTING.to_owned(), lines.join("\n").into_bytes()).await
+        client.set_setting(name, lines.join("\n").into_bytes()).await
     }
 
     /// One pass of the rebalancing: moves, retires, lets emptied drives go.
@@ -247,6 +269,11 @@ impl Reshaper {
                 "census of {} stripes: {} shards brought home, {} stripes mended, {} wait for a drive",
                 found.stripes, found.moved_shards, found.mended, found.waiting
             ));
+        }
+        if !self.all_follow() {
+            // Who does not know the layout yet would look where nothing lies any more.
+            let report = (!lines.is_empty()).then(|| lines.join("; "));
+            return Ok(Done { report, next: FOLLOW_SOON });
         }
         if !client.older_layouts().is_empty() {
             worker.expect(self.bytes_to_move().await);
@@ -266,6 +293,12 @@ impl Reshaper {
             (false, true) => FOLLOW_EVERY,
         };
         Ok(Done { report: (!lines.is_empty()).then(|| lines.join("; ")), next })
+    }
+
+    /// Whether all nodes that answer know the current layout.
+    fn all_follow(&self) -> bool {
+        let epoch = self.parts.client.layout().epoch;
+        self.parts.nodes.as_ref().is_none_or(|nodes| nodes.all_know(epoch))
     }
 
     /// Bytes that lie elsewhere than the current layout wants them, as far as the layouts tell.
@@ -301,8 +334,15 @@ impl Reshaper {
                 lines.push(format!("{} holds nothing any more and left the cluster", drive.path));
             }
         }
+        lines.extend(self.let_go_here().await?);
+        Ok(lines)
+    }
+
+    /// Lets go of this node's drives that left the cluster.
+    pub(crate) async fn let_go_here(&self) -> Result<Vec<String>, String> {
         let _one = self.changing.lock().await;
-        let layout = client.layout();
+        let mut lines = vec![];
+        let layout = self.parts.client.layout();
         for drive in self.parts.roster.mounted() {
             if layout.slot_of(drive.drive).is_none() {
                 lines.extend(self.forget_keys(&drive).await);
@@ -312,13 +352,14 @@ impl Reshaper {
         for drive in layout.drives.iter().filter(|drive| drive.role == Role::Gone) {
             self.parts.roster.forget(drive.slot);
         }
-        self.forget_gone(&layout).await.map_err(words)?;
+        self.forget_gone(&layout).await.map_err(|error| error.to_string())?;
         Ok(lines)
     }
 
     /// Takes drives that left off the lists.
     async fn forget_gone(&self, layout: &Layout) -> Result<(), ClientError> {
-        let gone = || layout.drives.iter().filter(|drive| drive.role == Role::Gone);
+        let here = |drive: &&LayoutDrive| drive.node == self.parts.node;
+        let gone = || layout.drives.iter().filter(|drive| drive.role == Role::Gone).filter(here);
         let taken = |path: &str| layout.drives.iter().any(|d| d.role != Role::Gone && d.path == path);
         let paths: Vec<PathBuf> =
             gone().filter(|drive| !taken(&drive.path)).map(|drive| PathBuf::from(&drive.path)).collect();
@@ -380,11 +421,12 @@ impl Reshaper {
     }
 }
 
-/// The drive that an operator means: by slot, by directory, or by the start of its id.
-fn find(layout: &Layout, named: &str) -> Result<Slot, ControlError> {
+/// The drive that an operator means: by slot, by directory on this node, or by the start of its id.
+fn find(layout: &Layout, node: NodeId, named: &str) -> Result<Slot, ControlError> {
     let here = || layout.drives.iter().filter(|drive| drive.role != Role::Gone);
     let path = absolute(Path::new(named));
-    let by_path = here().find(|drive| Path::new(&drive.path) == path || drive.path == named);
+    let mut of_node = here().filter(|drive| drive.node == node);
+    let by_path = of_node.find(|drive| Path::new(&drive.path) == path || drive.path == named);
     let by_slot = named.parse().ok().and_then(|slot| here().find(|drive| drive.slot == Slot(slot)));
     let mut by_id = here().filter(|drive| named.len() >= 6 && drive.drive.to_string().starts_with(named));
     let by_id = by_id.next().filter(|_| by_id.next().is_none());

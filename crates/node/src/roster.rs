@@ -51,11 +51,16 @@ struct Drives {
 }
 
 impl Roster {
+    /// Without drives; those that come are opened by that engine.
+    pub(crate) fn new(engine: IoEngine) -> Self {
+        Self { drives: RwLock::default(), engine }
+    }
+
     /// What a start found.
-    pub(crate) fn new(mounted: Vec<Mounted>, absent: Vec<Absent>, engine: IoEngine) -> Self {
-        let mounted = mounted.into_iter().map(|drive| (drive.drive, Arc::new(drive))).collect();
-        let absent = absent.into_iter().map(|absent| (absent.slot.0, absent)).collect();
-        Self { drives: RwLock::new(Drives { mounted, absent }), engine }
+    pub(crate) fn fill(&self, mounted: Vec<Mounted>, absent: Vec<Absent>) {
+        let mut drives = self.write();
+        drives.mounted = mounted.into_iter().map(|drive| (drive.drive, Arc::new(drive))).collect();
+        drives.absent = absent.into_iter().map(|absent| (absent.slot.0, absent)).collect();
     }
 
     /// What engine was asked for, for drives that come later.

@@ -132,6 +132,7 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
         .map_err(StartError::Client)?;
     let token_key = assembly.ground.ring.generations().first().expect("a ring is never empty").key.clone();
     let node = Arc::new(Node::start(assembly, options, clock).await?);
+    node.meet().await?;
     let home = node.home().unwrap_or_default();
     let (gateway, told) = gateway(&node, &home, *derive(PURPOSE_TOKENS, &token_key).expose())?;
     let fingerprint = told.fingerprint.clone();

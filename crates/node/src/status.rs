@@ -7,14 +7,16 @@ mod metrics;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pangea_core::chunk::Code;
-use pangea_core::layout::{Layout, Role};
+use pangea_core::cluster::Member;
+use pangea_core::layout::{Domain, Layout, LayoutDrive, Role};
 use pangea_core::meta::TodoRow;
 use pangea_core::seam::Clock as _;
 use pangea_meta::PAGE_ROWS_MAX;
 use pangea_store::port::{Stopped, StoreStatus};
 
+use crate::cluster::Cluster;
 use crate::control::{
-    ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, Status, StripeStatus,
+    ControlError, DriveStatus, LayoutStatus, LogDrive, MetadataStatus, NodeStatus, Status, StripeStatus,
 };
 use crate::node::Node;
 use crate::reshape::brief;
@@ -73,6 +75,7 @@ impl Node {
             },
             survives,
             survives_drives,
+            nodes: self.nodes(&drives),
             drives,
             stripes,
             metadata,
@@ -82,26 +85,57 @@ impl Node {
         })
     }
 
-    async fn drive(&self, drive: &pangea_core::layout::LayoutDrive) -> DriveStatus {
-        let mounted = self.roster.at(drive.slot);
+    /// The members of the cluster, by node id; none for a server on its own.
+    pub(crate) fn nodes(&self, drives: &[DriveStatus]) -> Vec<NodeStatus> {
+        let Some(cluster) = &self.in_cluster else { return vec![] };
+        let (members, links) = (cluster.members(), cluster.links());
+        let node = |member: &Member| {
+            let link = links.iter().find(|link| link.node == member.node);
+            let pulse = cluster.pulse(member.node).map(|(pulse, _)| pulse);
+            let is_this = member.node == cluster.me();
+            let up = cluster.is_up(member.node);
+            let id = member.node.to_string();
+            let why = link.and_then(|link| link.last_error.as_ref()).filter(|_| !up).map(ToString::to_string);
+            NodeStatus {
+                drives: drives.iter().filter(|drive| drive.node == id).count() as u64,
+                key: member.node.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+                node: id,
+                is_this,
+                keeps_metadata: members.keeper == Some(member.node),
+                state: if up { "up" } else { "down" }.to_owned(),
+                reason: why,
+                addresses: member.addresses.clone(),
+                labels: labels(&member.domain),
+                version: match &pulse {
+                    _ if is_this => env!("CARGO_PKG_VERSION").to_owned(),
+                    Some(pulse) => pulse.version.clone(),
+                    None => String::new(),
+                },
+                endpoint: match &pulse {
+                    _ if is_this => format!("http://{}", self.options.listen),
+                    Some(pulse) => pulse.endpoint.clone(),
+                    None => String::new(),
+                },
+                rtt_us: link.map_or(0, |link| link.rtt_us),
+            }
+        };
+        members.all().iter().map(node).collect()
+    }
+
+    async fn drive(&self, drive: &LayoutDrive) -> DriveStatus {
         let mut status = DriveStatus {
             slot: drive.slot.0,
             drive: drive.drive.to_string(),
+            node: drive.node.to_string(),
             dir: drive.path.clone(),
-            engine: String::new(),
             state: "missing".to_owned(),
-            reason: None,
-            replaced: None,
-            capacity_bytes: 0,
-            available_bytes: 0,
-            live_bytes: 0,
-            garbage_bytes: 0,
-            shards: 0,
-            errors: 0,
+            ..DriveStatus::default()
         };
-        match mounted {
-            Some(mounted) => fill(&mut status, &mounted).await,
-            None => status.reason = self.roster.absence(drive.slot).map(|absent| absent.why),
+        let elsewhere = self.in_cluster.as_ref().filter(|cluster| cluster.me() != drive.node);
+        match (elsewhere, self.roster.at(drive.slot)) {
+            (Some(cluster), _) => fill_from_afar(&mut status, cluster, drive),
+            (None, Some(mounted)) => fill(&mut status, &mounted).await,
+            (None, None) => status.reason = self.roster.absence(drive.slot).map(|absent| absent.why),
         }
         if drive.role == Role::Draining {
             let was = std::mem::replace(&mut status.state, "draining".to_owned());
@@ -157,7 +191,7 @@ impl Node {
     /// What may be lost now of data under one code, computed from the placements and from the stripes that are known to lack
     /// shards.
     fn survives_under(&self, layout: &Layout, code: Code, stripes: &StripeStatus) -> u16 {
-        let present: BTreeSet<u16> = self.roster.mounted().iter().map(|drive| drive.slot).collect();
+        let present = self.present_slots(layout);
         // A missing drive's shards are counted by the placement already.
         let whole_layout = layout.drives.iter().all(|d| d.role == Role::Gone || present.contains(&d.slot.0));
         let worst = stripes.by_missing.iter().map(|(missing, _)| *missing).max().unwrap_or(0);
@@ -172,6 +206,19 @@ impl Node {
         drives.min(with_doubled.unwrap_or(0))
     }
 
+    /// The slots whose drives are there, on any node.
+    fn present_slots(&self, layout: &Layout) -> BTreeSet<u16> {
+        let mut present: BTreeSet<u16> = self.roster.mounted().iter().map(|drive| drive.slot).collect();
+        if let Some(cluster) = &self.in_cluster {
+            let others = layout.drives.iter().filter(|drive| drive.node != cluster.me());
+            let there = |drive: &&LayoutDrive| {
+                cluster.is_up(drive.node) && cluster.drive_pulse(drive.node, drive.drive).is_some()
+            };
+            present.extend(others.filter(there).map(|drive| drive.slot.0));
+        }
+        present
+    }
+
     fn survived_drives(&self, layout: &Layout, code: Code, present: BTreeSet<u16>, losable: u8) -> u16 {
         let mut cache = self.survival.lock().expect("no code panics while it holds the cache");
         let epoch = layout.epoch;
@@ -184,6 +231,34 @@ impl Node {
         cache.retain(|known| known.code != code);
         cache.push(SurvivalCache { epoch, code, present, losable, drives });
         drives
+    }
+}
+
+/// How a mounted drive is.
+pub(crate) async fn of_mounted(mounted: &Mounted) -> DriveStatus {
+    let mut status = DriveStatus::default();
+    fill(&mut status, mounted).await;
+    status
+}
+
+/// What another node said of its drive.
+fn fill_from_afar(status: &mut DriveStatus, cluster: &Cluster, drive: &LayoutDrive) {
+    let pulse = cluster.drive_pulse(drive.node, drive.drive);
+    if let Some(pulse) = &pulse {
+        status.state = pulse.state.clone();
+        status.reason = pulse.reason.clone();
+        status.capacity_bytes = pulse.capacity_bytes;
+        status.available_bytes = pulse.available_bytes;
+        status.live_bytes = pulse.live_bytes;
+        status.garbage_bytes = pulse.garbage_bytes;
+        status.shards = pulse.shards;
+        status.errors = pulse.errors;
+    }
+    if !cluster.is_up(drive.node) {
+        status.state = "missing".to_owned();
+        status.reason = Some(format!("node {} does not answer", drive.node));
+    } else if pulse.is_none() {
+        status.reason = Some("its node does not have it".to_owned());
     }
 }
 
@@ -219,6 +294,17 @@ fn fill_from(status: &mut DriveStatus, store: &StoreStatus) {
     status.garbage_bytes = store.garbage_bytes;
     status.shards = store.shards;
     status.errors += store.damaged_records;
+}
+
+/// Labels as they are given: level=name.
+fn labels(domain: &Domain) -> Vec<String> {
+    let levels =
+        [("region", &domain.region), ("site", &domain.site), ("rack", &domain.rack), ("host", &domain.host)];
+    levels
+        .into_iter()
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(level, name)| format!("{level}={name}"))
+        .collect()
 }
 
 fn stripes(todos: &[&TodoRow]) -> StripeStatus {

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::commit::{Attempt, kept, settle};
 use crate::error::Trouble;
 use crate::known::Hints;
+use crate::names::RowKey;
 use crate::queue::{Job, Queue};
 use crate::session::{Connector, Session};
 
@@ -50,6 +51,18 @@ pub(crate) struct Lane {
     slot: i64,
 }
 
+/// Frees a batch's claims, also when carrying it out panicked.
+struct Claimed {
+    queue: Arc<Queue>,
+    keys: Vec<RowKey>,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.queue.done(&self.keys);
+    }
+}
+
 impl Lane {
     /// A lane without a connection yet.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -61,13 +74,12 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         let queue = self.shared.queue.clone();
         while let Some(batch) = queue.take().await {
-            let claimed = batch.claimed().to_vec();
+            let _claimed = Claimed { queue: queue.clone(), keys: batch.claimed().to_vec() };
             let until = Instant::now() + self.shared.patience;
             let left = self.work(batch.jobs, until, 2).await;
             for job in left {
                 self.work(vec![job], until, usize::MAX).await;
             }
-            queue.done(&claimed);
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `known` `working` `changes` | what was read; what `apply` sees of it; what it changed |
 //! | `names` | what a command names before anything was read |
 //! | `query` | the reading half of the port |
+//! | `load` | rows of another engine into an empty database |
 //! | `session` `pool` `tls` | connections |
 //! | [`scratch`] | a server of one's own, for tests and benchmarks |
 
@@ -23,6 +24,7 @@ mod commit;
 pub mod error;
 mod known;
 mod lane;
+mod load;
 mod names;
 mod open;
 pub mod place;
@@ -37,5 +39,6 @@ mod tls;
 mod working;
 
 pub use error::OpenError;
+pub use load::LoadedRow;
 pub use place::{BadPlace, Place, TlsMode};
 pub use postgres::{Options, PostgresMeta};

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::error::OpenError;
 use crate::known::Hints;
 use crate::lane::{Lane, Shared};
+use crate::load::{self, LoadedRow};
 use crate::open;
 use crate::place::Place;
 use crate::pool::Pool;
@@ -71,6 +72,7 @@ pub struct PostgresMeta {
     handle: tokio::runtime::Handle,
     queue: Arc<Queue>,
     reader: Reader,
+    connector: Arc<Connector>,
     notes: Vec<String>,
     ended: Mutex<Vec<std::sync::mpsc::Receiver<()>>>,
 }
@@ -124,22 +126,34 @@ impl PostgresMeta {
         let mut ended = Vec::new();
         for _ in 0..writers {
             let (alive, end) = std::sync::mpsc::sync_channel(1);
-            let lane = Lane::new(shared.clone());
+            let shared = shared.clone();
             handle.spawn(async move {
-                lane.run().await;
+                // The callers of a batch that panicked are told that its outcome is unknown; the others go on.
+                while tokio::spawn(Lane::new(shared.clone()).run()).await.is_err_and(|error| error.is_panic())
+                {
+                }
                 drop(alive);
             });
             ended.push(end);
         }
-        let reader = Reader { pool: Arc::new(Pool::new(connector, readers)), patience };
+        let reader = Reader { pool: Arc::new(Pool::new(connector.clone(), readers)), patience };
         Ok(Self {
             runtime: Mutex::new(Some(runtime)),
             handle,
             queue: shared.queue.clone(),
             reader,
+            connector,
             notes: opened.notes,
             ended: Mutex::new(ended),
         })
+    }
+
+    /// Loads the rows of another engine (`SqliteTables::dump`, or a part at a time) into this database, which must be empty:
+    /// opened and not used. What is loaded counts when all of it is; after an error, drop the database.
+    pub fn load(&self, chunks: impl Iterator<Item = Vec<LoadedRow>> + Send + 'static) -> Answer<'_, ()> {
+        let connector = self.connector.clone();
+        let task = self.handle.spawn(async move { load::load(&connector, chunks).await });
+        Box::pin(async move { task.await.unwrap_or(Err(MetaError::Closed)) })
     }
 
     /// Finishes what is queued and stops.

@@ -22,7 +22,8 @@ use crate::port::{Fault, IoOp, StoreError};
 pub const LOCK_FILE: &str = "lock";
 const SUPERBLOCK_NEW_FILE: &str = "superblock.new";
 /// What the node and the metadata keep on a drive beside us: no obstacle to a new drive.
-pub const NEIGHBOUR_FILES: [&str; 5] = ["keys", "keys.new", "keys.old", "admin.token", "admin.token.new"];
+pub const NEIGHBOUR_FILES: [&str; 7] =
+    ["keys", "keys.new", "keys.old", "admin.token", "admin.token.new", "node", "node.new"];
 /// The same, below these directories; damaged files are moved aside into the last ones.
 pub const NEIGHBOUR_PREFIXES: [&str; 2] = ["meta/", "damaged-"];
 /// Foreign file names that an error shows.

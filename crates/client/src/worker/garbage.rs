@@ -204,7 +204,8 @@ impl Client {
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
             // Asked after the listing: what is written since then is not on the page.
-            let Some(elsewhere) = self.in_flight_elsewhere().await else {
+            let elsewhere = self.in_flight_elsewhere().await.filter(|elsewhere| !elsewhere.is_partial);
+            let Some(elsewhere) = elsewhere else {
                 tracing::debug!(?slot, "a gateway does not say what it writes: no orphan is looked for");
                 return Ok(());
             };

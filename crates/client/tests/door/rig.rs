@@ -68,7 +68,7 @@ impl Rig {
             entropy: Arc::new(Counting(AtomicU64::new(1))),
             keys: Arc::new(KeyRing::new([(1, MasterKey::new([9; 32]))])),
             gateways: Arc::new(pangea_client::NoOthers),
-            present: Arc::new(move |id| seen.is_present(id)),
+            present: Arc::new(move |_, id| seen.is_present(id)),
         };
         let options = Options { straggler_ms: 50, drive_timeout_ms: 2000, ..Options::default() };
         let client = Client::new(parts, options);

@@ -66,6 +66,8 @@ pub enum NodeQuestion {
     ForgetKeys,
     /// The layout or the list of members changed: read them again before you answer.
     Reread,
+    /// My drives may lack shards that they should have: look.
+    Census,
 }
 
 /// What it answers.
@@ -94,6 +96,7 @@ impl NodeQuestion {
             Self::InFlight => 2,
             Self::ForgetKeys => 3,
             Self::Reread => 4,
+            Self::Census => 5,
         };
         vec![VERSION, tag]
     }
@@ -105,6 +108,7 @@ impl NodeQuestion {
             [VERSION, 2] => Ok(Self::InFlight),
             [VERSION, 3] => Ok(Self::ForgetKeys),
             [VERSION, 4] => Ok(Self::Reread),
+            [VERSION, 5] => Ok(Self::Census),
             _ => Err(Malformed { what: "question between nodes" }),
         }
     }

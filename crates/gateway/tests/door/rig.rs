@@ -146,7 +146,7 @@ async fn client() -> Client {
         entropy: shell,
         keys: Arc::new(KeyRing::new([(1, MasterKey::new([9; 32]))])),
         gateways: Arc::new(pangea_client::NoOthers),
-        present: Arc::new(|_| true),
+        present: Arc::new(|_, _| true),
     };
     let client = Client::new(parts, pangea_client::Options::default());
     let drive = |(slot, id): (usize, &DriveId)| LayoutDrive {

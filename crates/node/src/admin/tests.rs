@@ -58,6 +58,9 @@ impl Control for Puppet {
     fn make_join_token(&self, _: TokenWish) -> Reply<'_, MadeToken> {
         unreachable!("not asked for")
     }
+    fn cut_off(&self, _: Vec<String>) -> Reply<'_, ()> {
+        unreachable!("not asked for")
+    }
     fn remove_node(&self, _: String) -> Reply<'_, ()> {
         unreachable!("not asked for")
     }

@@ -2,7 +2,7 @@
 //!
 //! A drive is known by its id, wherever it hangs. What is empty fills the slots whose drives are nowhere to be found, those
 //! of the same path first, and then makes new slots. A directory that does not exist is made only where no slot of
-//! that path is known: a missing mount must not be mistaken for a new drive.
+//! that path is known: a missing mount must not be mistaken for a new drive. Drives of other nodes are theirs to find.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,7 @@ pub struct Plan {
 /// `codes` are those that data lies under.
 pub fn plan(
     cluster: ClusterId,
+    node: NodeId,
     layout: Option<&Layout>,
     codes: &[Code],
     found: &[(&Path, &Found)],
@@ -89,6 +90,7 @@ pub fn plan(
 ) -> Result<Plan, DriveError> {
     let mut seating = Seating {
         cluster,
+        node,
         layout,
         codes,
         found,
@@ -106,13 +108,15 @@ pub fn plan(
     let seats: Vec<Seat> = seating.seats.into_values().collect();
     let plan = Plan { seats, absent, left };
     if let Some(layout) = layout {
-        check_reachable(layout, codes, &plan)?;
+        check_reachable(layout, node, codes, &plan)?;
     }
     Ok(plan)
 }
 
 struct Seating<'a> {
     cluster: ClusterId,
+    /// The node whose drives are seated.
+    node: NodeId,
     layout: Option<&'a Layout>,
     codes: &'a [Code],
     found: &'a [(&'a Path, &'a Found)],
@@ -211,8 +215,10 @@ impl Seating<'_> {
         // What a damaged drive still holds, or the little that one without extents can miss, counts only if the others
         // cannot do without it.
         let enough = self.layout.is_none_or(|layout| {
-            unreachable_without(layout, self.codes, |other| other != slot && self.seats.contains_key(&other))
-                .is_none()
+            unreachable_without(layout, self.codes, |other| {
+                other != slot && (self.seats.contains_key(&other) || !is_of(layout, other, self.node))
+            })
+            .is_none()
         });
         let same = identity(self.cluster, drive, slot);
         let (action, replaces) = match self.found[directory].1 {
@@ -233,7 +239,7 @@ impl Seating<'_> {
 
     /// Slots of the layout whose drive has not been found and whose directory is not merely unusable.
     fn vacant(&self) -> impl Iterator<Item = (Slot, DriveId)> + '_ {
-        let drives = self.layout.into_iter().flat_map(|layout| &layout.drives);
+        let drives = self.own_drives();
         // An empty directory in the place of a drive that is being emptied is a new drive, not its successor.
         drives
             .filter(|drive| drive.role == Role::Active)
@@ -249,12 +255,18 @@ impl Seating<'_> {
     /// The slot whose drive was last seen at a path.
     fn slot_at(&self, path: &Path) -> Option<Slot> {
         let path = absolute(path);
-        let mut drives = self.layout?.drives.iter().filter(|drive| drive.role != Role::Gone);
+        let mut drives = self.own_drives().filter(|drive| drive.role != Role::Gone);
         drives.find(|drive| Path::new(&drive.path) == path).map(|drive| drive.slot)
     }
 
-    fn absent(&self) -> Vec<Absent> {
+    /// The drives of the layout that hang on this node.
+    fn own_drives(&self) -> impl Iterator<Item = &LayoutDrive> + '_ {
         let drives = self.layout.into_iter().flat_map(|layout| &layout.drives);
+        drives.filter(|drive| drive.node == self.node)
+    }
+
+    fn absent(&self) -> Vec<Absent> {
+        let drives = self.own_drives();
         let gone = drives.filter(|drive| drive.role != Role::Gone && !self.seats.contains_key(&drive.slot));
         gone.map(|drive| {
             let named = self.found.iter().any(|(path, _)| absolute(path) == Path::new(&drive.path));
@@ -267,6 +279,11 @@ impl Seating<'_> {
         })
         .collect()
     }
+}
+
+/// Whether the drive at a slot hangs on a node.
+pub(crate) fn is_of(layout: &Layout, slot: Slot, node: NodeId) -> bool {
+    layout.drive(slot).is_some_and(|drive| drive.node == node)
 }
 
 /// A path as the layout keeps it.
@@ -294,8 +311,9 @@ pub fn unreachable_without(
 }
 
 /// Everything must stay readable with the drives that keep their data.
-fn check_reachable(layout: &Layout, codes: &[Code], plan: &Plan) -> Result<(), DriveError> {
-    let keeps = |slot| plan.seats.iter().any(|seat| seat.slot() == slot && seat.replaces.is_none());
+fn check_reachable(layout: &Layout, node: NodeId, codes: &[Code], plan: &Plan) -> Result<(), DriveError> {
+    let seated = |slot| plan.seats.iter().any(|seat| seat.slot() == slot && seat.replaces.is_none());
+    let keeps = |slot| seated(slot) || !is_of(layout, slot, node);
     let Some((code, left)) = unreachable_without(layout, codes, keeps) else { return Ok(()) };
     let absent = plan.absent.iter().map(|a| format!("slot {} ({}): {}", a.slot.0, a.path, a.why));
     let emptied = plan.seats.iter().filter(|seat| seat.replaces.is_some()).map(|seat| {
@@ -307,12 +325,12 @@ fn check_reachable(layout: &Layout, codes: &[Code], plan: &Plan) -> Result<(), D
 
 /// The layout after a plan: the same if nothing changed, otherwise under the next epoch.
 ///
-/// `chosen` is the code that was asked for. Without one, the code follows the number of drives as long as it always did.
+/// `stands`: the node, and where its new drives stand. `chosen` is the code that was asked for. Without one, the code follows the number of drives as long as it always did.
 pub fn next_layout(
     layout: Option<&Layout>,
     plan: &Plan,
     found: &[(&Path, u32)],
-    node: NodeId,
+    stands: (NodeId, &Domain),
     chosen: Option<Code>,
 ) -> Layout {
     let mut drives: BTreeMap<Slot, LayoutDrive> = layout
@@ -326,10 +344,10 @@ pub fn next_layout(
         let fresh = LayoutDrive {
             slot: seat.slot(),
             drive: seat.action.identity().drive,
-            node,
+            node: stands.0,
             weight,
             role: Role::Active,
-            domain: Domain { host: node.to_string(), ..Domain::default() },
+            domain: stands.1.clone(),
             path: path.clone(),
         };
         // A replaced drive keeps its predecessor's weight: placement stays where it was, and refilling it is repair.

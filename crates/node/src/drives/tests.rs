@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use pangea_core::chunk::Code;
 use pangea_core::id::{ClusterId, DriveId, NodeId};
-use pangea_core::layout::{Layout, Slot};
+use pangea_core::layout::{Domain, Layout, Slot};
 use pangea_store::drive::OpenError;
 use pangea_store::format::superblock::Identity;
 
@@ -32,7 +32,7 @@ fn decide(layout: Option<&Layout>, found: &[(&str, Found)]) -> Result<Plan, Driv
     let found: Vec<(&Path, &Found)> = found.iter().map(|(path, found)| (Path::new(*path), found)).collect();
     let mut next = 0xef;
     let codes: Vec<Code> = layout.map(|layout| layout.code).into_iter().collect();
-    plan(CLUSTER, layout, &codes, &found, &mut || {
+    plan(CLUSTER, NodeId([1; 32]), layout, &codes, &found, &mut || {
         next += 1;
         drive(next)
     })
@@ -40,7 +40,8 @@ fn decide(layout: Option<&Layout>, found: &[(&str, Found)]) -> Result<Plan, Driv
 
 fn layout_of(plan: &Plan, paths: &[&str], layout: Option<&Layout>, code: Option<Code>) -> Layout {
     let found: Vec<(&Path, u32)> = paths.iter().map(|path| (Path::new(*path), 10)).collect();
-    next_layout(layout, plan, &found, NodeId([1; 32]), code)
+    let stands = (NodeId([1; 32]), &Domain { host: NodeId([1; 32]).to_string(), ..Domain::default() });
+    next_layout(layout, plan, &found, stands, code)
 }
 
 /// Three drives, 1, 2 and 3, at /a, /b and /c.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pangea_core::id::DriveId;
-use pangea_core::layout::{Domain, Layout, NewDrive, Role};
+use pangea_core::layout::{Layout, NewDrive, Role};
 use pangea_core::seam::random;
 use pangea_store::drive::LOCK_FILE;
 
@@ -60,7 +60,7 @@ impl Reshaper {
             drive,
             node: self.parts.node,
             weight: newcomer.directory.weight(),
-            domain: Domain { host: self.parts.node.to_string(), ..Domain::default() },
+            domain: self.parts.stands.clone(),
             path: absolute(&path).display().to_string(),
         };
         newcomers.push(newcomer);

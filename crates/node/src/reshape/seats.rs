@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pangea_core::id::DriveId;
 use pangea_core::layout::{Layout, Role, Slot};
 use pangea_core::seam::Disk;
-use pangea_meta::{Meta as _, MetaError};
+use pangea_meta::{Meta as _, MetaError, SeatedMeta};
 use pangea_store::drive::NEIGHBOUR_FILES;
 use pangea_store::file_disk::FileDisk;
 
@@ -84,7 +84,8 @@ impl Reshaper {
         let mut seats = self.seats.lock().await;
         let layout = self.parts.client.layout();
         let wanted = 1 + usize::from(layout.code.m());
-        let status = self.parts.meta.status().await.map_err(|error| error.to_string())?;
+        let Some(meta) = &self.parts.seated else { return Ok(None) };
+        let status = meta.status().await.map_err(|error| error.to_string())?;
         let working = self.workers_of(&layout);
         let works = |drive: DriveId| working.iter().any(|known| known.drive == drive);
         // The engine tells of its drives in the order in which it was given them.
@@ -114,11 +115,11 @@ impl Reshaper {
         if !chosen.iter().any(|seat| live.iter().any(|known| known.drive == seat.drive)) {
             // The newcomers get all of the log beside those that have it; only then do these go.
             let both: Vec<LogSeat> = live.iter().chain(&chosen).cloned().collect();
-            self.reseat(&live, &live, &both).await?;
+            self.reseat(meta, &live, &live, &both).await?;
             (seats.at, live) = (both.clone(), both);
         }
         let old = seats.at.clone();
-        self.reseat(&old, &live, &chosen).await?;
+        self.reseat(meta, &old, &live, &chosen).await?;
         seats.at = chosen;
         self.tell_generation().await;
         for drive in self.parts.roster.mounted() {
@@ -137,8 +138,14 @@ impl Reshaper {
     }
 
     /// Opens the engine on `new` drives; `old` are those to go back to, and `live` those of them that have all of the log.
-    async fn reseat(&self, old: &[LogSeat], live: &[LogSeat], new: &[LogSeat]) -> Result<(), String> {
-        let meta = self.parts.meta.clone();
+    async fn reseat(
+        &self,
+        meta: &Arc<SeatedMeta>,
+        old: &[LogSeat],
+        live: &[LogSeat],
+        new: &[LogSeat],
+    ) -> Result<(), String> {
+        let meta = meta.clone();
         // A short log makes the change quick; without a snapshot it is only slower.
         let _ = meta.snapshot().await;
         let generation = meta.status().await.map_err(|error| error.to_string())?.generation;
@@ -167,7 +174,7 @@ impl Reshaper {
 
     /// Tells every drive the newest generation: one that comes back without knowing it is behind.
     async fn tell_generation(&self) {
-        let Ok(status) = self.parts.meta.status().await else { return };
+        let Ok(status) = self.parts.client.meta().status().await else { return };
         let epoch = self.parts.client.layout().epoch;
         for drive in self.parts.roster.mounted() {
             match brief(drive.store.set_generation(status.generation, epoch)).await {
