@@ -27,6 +27,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLinux => write!(f, "there is no io_uring on this system"),
+            Self::Setup(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                write!(f, "RLIMIT_MEMLOCK (ulimit -l) leaves no memory for io_uring: {error}")
+            }
             Self::Setup(error) => write!(f, "the kernel does not allow io_uring: {error}"),
             Self::Lacks(what) => write!(f, "the kernel's io_uring lacks {what}"),
             Self::LockedMemory { needed, error } => write!(
