@@ -372,7 +372,7 @@ impl Cluster {
         }
         let here: Vec<DriveId> = stores.keys().copied().collect();
         let (own, net_seats) = (inner.machines[0].node, self.clone());
-        let present = move |drive| here.contains(&drive) || net_seats.is_elsewhere(drive, own);
+        let present = move |_, drive: DriveId| here.contains(&drive) || net_seats.is_elsewhere(drive, own);
         let parts = Parts {
             meta: meta.clone(),
             endpoint,
