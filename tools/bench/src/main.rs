@@ -18,8 +18,13 @@ mod served;
 mod sigv4;
 mod stats;
 mod store;
+mod transport;
 
 use std::process::ExitCode;
+
+#[cfg(feature = "product-allocator")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use clap::{Parser, Subcommand};
 
@@ -41,10 +46,12 @@ enum Command {
     Ces(ces::Arguments),
     /// How durable a code is: a Monte Carlo of failures and repairs, beside the closed form.
     Fleet(fleet::Arguments),
-    /// Metadata in PostgreSQL beside pgbench, on a server of its own.
-    MetaPostgres(meta_postgres::Arguments),
     /// One drive through the store's engines, beside fio; ways to read.
     Store(store::Arguments),
+    /// The engine `tcp` between nodes, beside bare tokio and rustls.
+    Transport(transport::Arguments),
+    /// Metadata in PostgreSQL beside pgbench, on a server of its own.
+    MetaPostgres(meta_postgres::Arguments),
     /// A server that keeps nothing: the upper bound of the client and of hyper. Ends when its standard input does.
     BareServer(bare_server::Arguments),
 }
@@ -55,8 +62,9 @@ fn main() -> ExitCode {
         Command::Drive(arguments) => drive::run(&arguments),
         Command::Ces(arguments) => ces::run(&arguments),
         Command::Fleet(arguments) => fleet::run(&arguments),
-        Command::MetaPostgres(arguments) => meta_postgres::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Transport(arguments) => transport::run(&arguments),
+        Command::MetaPostgres(arguments) => meta_postgres::run(&arguments),
         Command::BareServer(arguments) => bare_server::run(&arguments),
     };
     match outcome {

@@ -3,20 +3,25 @@
 //! Reading never waits for room for questions (the peer sends only within the window it was granted), so an answer never
 //! stands behind a question that nobody takes. Reading does wait for room for answers: their receiver always takes them.
 
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use pangea_core::wire::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 use pangea_transport::Message;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsStream;
 
 use super::batch::Batch;
+use super::figures::MEASURED_BYTES_MIN;
 use super::inbox::{Hold, Inbox};
 use super::link::Link;
 use super::pulse::{Beat, Pulse, Waits};
@@ -27,6 +32,8 @@ use crate::frame::{CONTROL_BYTES_MAX, Control, FrameError, HEADER_BYTES, Header,
 pub const ANSWERS_IN_BYTES_MAX: usize = 64 << 20;
 /// A connection beside a better one is closed when no message came for so long.
 const SPARE_US: u64 = 10_000_000;
+/// Parts that are handed to TLS at once.
+const SLICES_MAX: usize = 64;
 /// How long a farewell may take.
 const BYE_MAX: Duration = Duration::from_secs(1);
 /// A kernel socket buffer's worth of plaintext that TLS may hold encrypted, ready to be written.
@@ -49,6 +56,8 @@ pub(crate) struct Connection {
     born: Instant,
     controls: Mutex<Controls>,
     pulse: Mutex<Pulse>,
+    /// Nothing before the connection's task runs, and after it ended.
+    outlet: Mutex<Option<Outlet>>,
     work: Notify,
     timer: Notify,
     over: Notify,
@@ -75,6 +84,7 @@ impl Connection {
             born: Instant::now(),
             controls: Mutex::default(),
             pulse: Mutex::new(Pulse::new(waits, 0)),
+            outlet: Mutex::new(None),
             work: Notify::new(),
             timer: Notify::new(),
             over: Notify::new(),
@@ -85,6 +95,27 @@ impl Connection {
     /// There is something to write.
     pub(crate) fn wake(&self) {
         self.work.notify_one();
+    }
+
+    /// There is a small message to write: at once, if nobody writes just now, else by who does.
+    pub(crate) fn write_now(&self, link: &Link) {
+        // The task must be the one that is told when a full socket has room again.
+        let mut cx = Context::from_waker(Waker::noop());
+        let done = match self.outlet.try_lock() {
+            Ok(mut outlet) => match outlet.as_mut() {
+                Some(outlet) if !outlet.busy() => outlet.poll_write(&mut cx, self, link),
+                _ => Poll::Pending,
+            },
+            Err(_) => Poll::Pending,
+        };
+        // A failure is for the task to find, too.
+        if !matches!(done, Poll::Ready(Ok(()))) {
+            self.wake();
+        }
+    }
+
+    fn outlet(&self) -> MutexGuard<'_, Option<Outlet>> {
+        self.outlet.lock().expect("no code panics while it writes")
     }
 
     /// Asks the task to hang up.
@@ -178,21 +209,17 @@ pub(crate) async fn run(
     }
     let (reader, writer) = tokio::io::split(stream);
     let mut inlet = Inlet { reader, connection, link, inbox };
-    let mut outlet = Outlet { writer, batch: Batch::default(), connection, link };
+    *connection.outlet() = Some(Outlet::new(writer));
     let why = tokio::select! {
         why = inlet.run() => why,
-        why = outlet.run() => why,
+        why = write(connection, link) => why,
         why = watch(connection, link) => why,
         why = over(connection) => why,
     };
-    let farewell = match why {
-        NetError::Refusing(reason) => Some(reason),
-        NetError::Frame(_) => Some(Refusal::Protocol),
-        _ => None,
-    };
-    if let Some(reason) = farewell {
-        // Best effort: the other side learns why, or finds the connection closed.
-        let _ = tokio::time::timeout(BYE_MAX, outlet.bye(reason)).await;
+    match why {
+        NetError::Refusing(reason) => farewell(connection, reason).await,
+        NetError::Frame(_) => farewell(connection, Refusal::Protocol).await,
+        _ => drop(connection.outlet().take()),
     }
     why
 }
@@ -342,46 +369,98 @@ impl Inlet<'_> {
     }
 }
 
-/// The writing side.
-struct Outlet<'a> {
+/// The writing side. Whoever holds it writes: the connection's task, or for a small message its sender, which saves a change
+/// of tasks.
+pub(crate) struct Outlet {
     writer: WriteHalf<TlsStream<TcpStream>>,
     batch: Batch,
-    connection: &'a Connection,
-    link: &'a Link,
+    /// Everything was handed to TLS, not yet to the socket.
+    flushing: bool,
+    began: Instant,
+    batch_bytes: usize,
 }
 
-impl Outlet<'_> {
-    async fn run(&mut self) -> NetError {
-        loop {
-            if !self.link.next_batch(self.connection, &mut self.batch) {
-                self.connection.work.notified().await;
-                continue;
-            }
-            if let Err(error) = self.write().await {
-                return NetError::of_stream(error);
-            }
-        }
+impl Outlet {
+    fn new(writer: WriteHalf<TlsStream<TcpStream>>) -> Self {
+        Self { writer, batch: Batch::default(), flushing: false, began: Instant::now(), batch_bytes: 0 }
     }
 
-    async fn write(&mut self) -> std::io::Result<()> {
-        let (started, bytes) = (Instant::now(), self.batch.remaining());
-        while self.batch.has_remaining() {
-            let wrote = self.writer.write_buf(&mut self.batch).await?;
-            self.connection.sent(self.batch.asks());
-            self.link.bytes_out.fetch_add(wrote as u64, Ordering::Relaxed);
+    /// Whether it is in the middle of something.
+    fn busy(&self) -> bool {
+        self.flushing || !self.batch.is_empty()
+    }
+
+    /// Writes until there is nothing to write (`Ready`), or the socket is full.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &Connection,
+        link: &Link,
+    ) -> Poll<std::io::Result<()>> {
+        loop {
+            while self.batch.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = self.batch.chunks_vectored(&mut slices);
+                let write = Pin::new(&mut self.writer).poll_write_vectored(cx, &slices[..count]);
+                let wrote = ready!(write)?;
+                if wrote == 0 {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
+                self.batch.advance(wrote);
+                self.flushing = true;
+                connection.sent(self.batch.asks());
+                link.bytes_out.fetch_add(wrote as u64, Ordering::Relaxed);
+            }
+            if self.flushing {
+                ready!(Pin::new(&mut self.writer).poll_flush(cx))?;
+                self.flushing = false;
+                self.batch.done();
+                if self.batch_bytes >= MEASURED_BYTES_MIN {
+                    let took_us = self.began.elapsed().as_micros() as u64;
+                    link.figures().measured_way(self.batch_bytes, took_us);
+                }
+            }
+            if !link.next_batch(connection, &mut self.batch) {
+                return Poll::Ready(Ok(()));
+            }
+            (self.began, self.batch_bytes) = (Instant::now(), self.batch.remaining());
         }
-        self.writer.flush().await?;
-        self.batch.done();
-        self.link.figures().measured_way(bytes, started.elapsed().as_micros() as u64);
-        Ok(())
     }
 
     /// Says why this side hangs up, unless it stopped in the middle of something.
-    async fn bye(&mut self, reason: Refusal) -> std::io::Result<()> {
-        if self.batch.is_empty() {
-            self.batch.control(Control::Bye(reason));
-            self.writer.write_all_buf(&mut self.batch).await?;
+    fn poll_bye(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while self.batch.has_remaining() {
+            let write = Pin::new(&mut self.writer).poll_write(cx, self.batch.chunk());
+            let wrote = ready!(write)?;
+            self.batch.advance(wrote);
         }
-        self.writer.shutdown().await
+        Pin::new(&mut self.writer).poll_shutdown(cx)
     }
+}
+
+/// Writes what waits to be written, for ever.
+async fn write(connection: &Connection, link: &Link) -> NetError {
+    loop {
+        let work = connection.work.notified();
+        let written = poll_fn(|cx| match connection.outlet().as_mut() {
+            Some(outlet) => outlet.poll_write(cx, connection, link),
+            None => Poll::Ready(Ok(())),
+        });
+        if let Err(error) = written.await {
+            return NetError::of_stream(error);
+        }
+        work.await;
+    }
+}
+
+/// Hangs up, with a word if that can still be said.
+async fn farewell(connection: &Connection, reason: Refusal) {
+    let Some(mut outlet) = connection.outlet().take() else { return };
+    if !outlet.busy() {
+        outlet.batch.control(Control::Bye(reason));
+    } else {
+        return;
+    }
+    // Best effort: the other side learns why, or finds the connection closed.
+    let _ = tokio::time::timeout(BYE_MAX, poll_fn(|cx| outlet.poll_bye(cx))).await;
 }

@@ -7,7 +7,7 @@ use pangea_core::id::NodeId;
 use crate::error::NetError;
 
 /// Messages smaller than this say nothing about throughput.
-const MEASURED_BYTES_MIN: usize = 256 << 10;
+pub(crate) const MEASURED_BYTES_MIN: usize = 256 << 10;
 
 /// A picture of one link.
 #[derive(Clone, Debug)]

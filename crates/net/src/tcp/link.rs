@@ -41,6 +41,8 @@ pub const WAY_BYTES_MAX: usize = 8 << 20;
 pub const ANSWER_BYTES_SOFT: usize = 32 << 20;
 /// Bytes of answers that may wait to go to one peer.
 pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// A message of so many bytes is written by its sender.
+const SMALL_BYTES_MAX: usize = 16 << 10;
 /// A peer that failed is dialled again after this, at first.
 const REST_MIN: Duration = Duration::from_millis(50);
 /// And after this, at last.
@@ -116,8 +118,10 @@ impl Link {
         Ok(Entry { room: state.room.clone(), dial })
     }
 
-    /// Queues a message; a question waits for room.
+    /// Queues a message; a question waits for room. A small one is written at once if nothing stands before it; a large one
+    /// is encrypted by the connection's task, beside whatever the sender does next.
     pub(crate) async fn queue(&self, entry: Entry, message: Message) -> Result<(), TransportError> {
+        let small = message.bytes() <= SMALL_BYTES_MAX;
         let unreachable = TransportError::Unreachable(self.node);
         let permit = if message.answer {
             None
@@ -144,7 +148,11 @@ impl Link {
         }
         let active = state.active(self.lower).cloned();
         drop(state);
-        active.iter().for_each(|connection| connection.wake());
+        match active {
+            Some(connection) if small => connection.write_now(self),
+            Some(connection) => connection.wake(),
+            None => {}
+        }
         Ok(())
     }
 
