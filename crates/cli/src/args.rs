@@ -1,12 +1,15 @@
 //! The command line's words.
 
 mod cluster;
+mod dev;
 
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub(crate) use cluster::{ClusterArgs, ClusterCommand, MemberArgs, NodeArgs, NodeCommand};
+
+pub(crate) use dev::{DevArgs, DevCommand, DevStart, DevWhich};
 
 use crate::s3::words::Verb;
 
@@ -39,6 +42,8 @@ pub(crate) enum Command {
     Cluster(ClusterArgs),
     /// Show, empty and remove the nodes of a cluster.
     Node(NodeArgs),
+    /// Run a whole cluster on this machine, for trying out.
+    DevCluster(DevArgs),
     /// Write a bucket's data anew under another erasure code, in the background.
     Recode(RecodeArgs),
     /// Show, pause, slow down and wake background work.

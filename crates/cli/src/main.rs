@@ -7,6 +7,7 @@ mod announce;
 mod args;
 mod cluster;
 mod config;
+mod dev;
 mod doctor;
 mod drive;
 mod key;
@@ -110,6 +111,7 @@ fn main() -> ExitCode {
         Command::Layout(args) => layout::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Node(args) => cluster::node(&args),
+        Command::DevCluster(args) => dev::run(&args),
         Command::Recode(args) => recode::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Recover(args) => recover::run(&args),

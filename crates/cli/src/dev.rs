@@ -1,0 +1,142 @@
+//! `pangea dev-cluster`: a cluster of real processes on one machine, and what can happen to it.
+//!
+//! Every node is this same binary as a server with a directory, three ports and a log of its own. `cluster.json` in the
+//! cluster's directory says which process is which node, so that other commands find them.
+
+mod lab;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use pangea_node::control::{Control as _, TokenWish};
+use pangea_node::remote::wait;
+use rustix::process::Signal;
+
+use crate::args::{DevArgs, DevCommand, DevStart, DevWhich};
+use crate::{Failure, print};
+use lab::{Lab, Machine};
+
+/// Nodes that start at the same time.
+const AT_ONCE: usize = 4;
+/// Where nodes begin, which is not numbered 0: people count from one.
+const FIRST: u16 = 1;
+const TOKEN_HOURS: u32 = 24;
+
+pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
+    match &args.command {
+        None => start(&args.start),
+        Some(DevCommand::Kill(which)) => {
+            each(which, "killed", |lab, machine| lab.signal(machine, Signal::KILL))
+        }
+        Some(DevCommand::Pause(which)) => {
+            each(which, "paused", |lab, machine| lab.signal(machine, Signal::STOP))
+        }
+        Some(DevCommand::Partition(which)) => partition(which),
+        Some(DevCommand::Heal(which)) => heal(which),
+    }
+}
+
+fn start(args: &DevStart) -> Result<ExitCode, Failure> {
+    let lab = match Lab::open(&args.dir)? {
+        Some(lab) => {
+            lab.machines()
+                .filter(|machine| !lab.runs(machine))
+                .try_for_each(|machine| lab.spawn(machine, None))?;
+            lab.machines().try_for_each(|machine| lab.wait_until_ready(machine))?;
+            lab
+        }
+        None => make(args)?,
+    };
+    print(&lab.announcement()?);
+    lab.wait_for_interrupt()?;
+    print("stopping all nodes\n");
+    lab.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A new cluster: the first node alone, then the others with its token.
+fn make(args: &DevStart) -> Result<Lab, Failure> {
+    let lab = Lab::make(args)?;
+    let first = lab.machine(FIRST)?;
+    let made = lab.spawn(first, None).and_then(|()| lab.wait_until_ready(first)).and_then(|()| {
+        let token = wait(lab.remote(first)?.make_join_token(TokenWish { hours: TOKEN_HOURS }))?.token;
+        let others: Vec<&Machine> = lab.machines().filter(|machine| machine.number != FIRST).collect();
+        for some in others.chunks(AT_ONCE) {
+            some.iter().try_for_each(|machine| lab.spawn(machine, Some(&token)))?;
+            some.iter().try_for_each(|machine| lab.wait_until_ready(machine))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = made {
+        // What runs already must not stay behind.
+        let _ = lab.stop();
+        return Err(error);
+    }
+    Ok(lab)
+}
+
+fn opened(which: &DevWhich) -> Result<Lab, Failure> {
+    Lab::open(&which.dir)?.ok_or_else(|| {
+        let what = format!("there is no cluster in {}", which.dir.display());
+        Failure::new(what, "start one: pangea dev-cluster --nodes 5 --dir DIR", 2)
+    })
+}
+
+/// Does something to every node that is meant.
+fn each(
+    which: &DevWhich,
+    done: &str,
+    act: impl Fn(&Lab, &Machine) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let lab = opened(which)?;
+    for machine in lab.meant(which)? {
+        act(&lab, machine)?;
+        print(&format!("node {} is {done}\n", machine.number));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn partition(which: &DevWhich) -> Result<ExitCode, Failure> {
+    let lab = opened(which)?;
+    let meant: Vec<u16> = lab.meant(which)?.iter().map(|machine| machine.number).collect();
+    cut(&lab, &meant)?;
+    print(&format!("cut off from all others: {meant:?}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells every node that runs whom it does not hear: each of these is alone; an empty list heals everything.
+fn cut(lab: &Lab, alone: &[u16]) -> Result<(), Failure> {
+    for machine in lab.machines().filter(|machine| lab.runs(machine)) {
+        let is_alone = alone.contains(&machine.number);
+        let unheard = lab
+            .machines()
+            .filter(|other| other.number != machine.number && (is_alone || alone.contains(&other.number)));
+        let unheard = unheard.map(|other| other.node_listen()).collect();
+        wait(lab.remote(machine)?.cut_off(unheard))?;
+    }
+    Ok(())
+}
+
+fn heal(which: &DevWhich) -> Result<ExitCode, Failure> {
+    let lab = opened(which)?;
+    let meant = if which.nodes.is_empty() && which.count.is_none() {
+        lab.machines().collect()
+    } else {
+        lab.meant(which)?
+    };
+    for machine in &meant {
+        if lab.runs(machine) {
+            lab.signal(machine, Signal::CONT)?;
+        } else {
+            lab.spawn(machine, None)?;
+            print(&format!("node {} is started\n", machine.number));
+        }
+    }
+    // A node that was paused needs a moment before it can be asked anything.
+    thread::sleep(Duration::from_millis(200));
+    meant.iter().try_for_each(|machine| lab.wait_until_ready(machine))?;
+    cut(&lab, &[])?;
+    print("all nodes that were meant run and hear the others\n");
+    Ok(ExitCode::SUCCESS)
+}
