@@ -16,6 +16,9 @@ use pangea_core::manifest::{BlobHead, ChunkEntry, Manifest};
 use pangea_core::meta::history::History;
 use pangea_core::meta::{MemoryTables, Outcome, TableId, apply};
 use pangea_core::wire::{Fault, Frame, Payload, StoreRequest, StoreResponse};
+use pangea_net::Refusal;
+use pangea_net::frame::{Control, Header, Kind};
+use pangea_net::proof::{self, Cluster, GREETING_BYTES, Greeted};
 use pangea_store::format::checkpoint::{Checkpoint, ExtentUse, Grave, Location, Marks};
 use pangea_store::format::record::{Body, Place, Stamp, encode_head};
 use pangea_store::format::superblock::{Identity, Superblock};
@@ -52,6 +55,7 @@ pub fn all() -> Vec<Seed> {
     for (name, bytes) in frames() {
         add("wire_frame", name, bytes);
     }
+    add("node_frames", "a_conversation", node_frames());
     for (name, bytes) in chunks() {
         add("sealed_chunk", name, bytes);
     }
@@ -104,6 +108,24 @@ fn stripe() -> SealedChunk {
         audit: &noise(2, 162),
         plain: &plain,
     })
+}
+
+/// One frame of every kind, as two nodes exchange them.
+fn node_frames() -> Vec<u8> {
+    let mut out = Header { kind: Kind::Greeting, head_bytes: GREETING_BYTES, body_bytes: 0 }.encode().to_vec();
+    let cluster = Cluster::new(ClusterId([0xc1; 16]), &[0x5e; 32]);
+    let said = Greeted { instance: 7, window_bytes: 1 << 20 };
+    out.extend(cluster.greeting(&[0xe0; 32], proof::Role::Dialler, said));
+    for kind in [Kind::Question, Kind::Answer] {
+        out.extend(Header { kind, head_bytes: 18, body_bytes: 100 }.encode());
+        out.extend(noise(9, 118));
+    }
+    for control in
+        [Control::Ping(5), Control::Pong(5), Control::Credit(4096), Control::Bye(Refusal::Closing)]
+    {
+        control.encode(&mut out);
+    }
+    out
 }
 
 fn superblock() -> Vec<u8> {
@@ -351,7 +373,7 @@ mod tests {
     /// What a target is called and does.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 19] = [
+    const TARGETS: [Target; 21] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
@@ -365,6 +387,8 @@ mod tests {
         ("meta_log", log::damages),
         ("meta_request", meta::request),
         ("meta_row", meta::row),
+        ("node_certificate", crate::wire::node_certificate),
+        ("node_frames", crate::wire::node_frames),
         ("sealed_chunk", sealed::chunk),
         ("sealed_item", sealed::item),
         ("settings_toml", crate::settings::toml),

@@ -3,10 +3,14 @@
 use pangea_core::audit::AuditRecord;
 use pangea_core::chunk::ShardHeader;
 use pangea_core::codec::Reader;
+use pangea_core::id::ClusterId;
 use pangea_core::layout::Layout;
 use pangea_core::manifest::Manifest;
 use pangea_core::place::place;
 use pangea_core::wire::Frame;
+use pangea_net::certificate;
+use pangea_net::frame::{Control, HEADER_BYTES, Header, Kind};
+use pangea_net::proof::{Cluster, GREETING_BYTES, Role};
 
 /// The most drives of a layout that is also asked for a placement: more only cost time.
 const PLACED_DRIVES_MAX: usize = 64;
@@ -16,6 +20,38 @@ pub fn frame(data: &[u8]) {
     if let Ok((frame, body_len)) = Frame::decode(data) {
         assert_eq!(Frame::decode(&frame.encode(body_len)).as_ref(), Ok(&(frame, body_len)), "read back");
     }
+}
+
+/// Frames between nodes, one behind another, as a connection reads them.
+pub fn node_frames(mut data: &[u8]) {
+    let cluster = Cluster::new(ClusterId([1; 16]), &[2; 32]);
+    while let Some((header, rest)) = data.split_first_chunk::<HEADER_BYTES>() {
+        let Ok(read) = Header::decode(*header) else { return };
+        assert_eq!(read.encode(), *header, "one spelling");
+        let Some((head, rest)) = rest.split_at_checked(read.head_bytes) else { return };
+        match read.kind {
+            Kind::Question | Kind::Answer => {}
+            Kind::Greeting => {
+                let greeting: &[u8; GREETING_BYTES] = head.try_into().expect("its header says so");
+                assert!(cluster.check(&[3; 32], Role::Dialler, greeting).is_err(), "nobody guesses a proof");
+            }
+            Kind::Ping | Kind::Pong | Kind::Credit | Kind::Bye => {
+                let control = Control::decode(read.kind, head).expect("its header says so");
+                let mut again = Vec::new();
+                control.encode(&mut again);
+                assert_eq!(again.len(), HEADER_BYTES + head.len(), "as long as it was");
+            }
+        }
+        let Some(rest) = rest.get(read.body_bytes..) else { return };
+        data = rest;
+    }
+}
+
+/// A certificate that a peer shows, at some time.
+pub fn node_certificate(data: &[u8]) {
+    // 2026-01-01. What is good is good again.
+    let judged = certificate::node_of(data, 1_767_225_600);
+    assert_eq!(judged, certificate::node_of(data, 1_767_225_600));
 }
 
 /// A shard header, and whatever stands behind it.

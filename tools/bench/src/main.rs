@@ -22,10 +22,6 @@ mod transport;
 
 use std::process::ExitCode;
 
-#[cfg(feature = "product-allocator")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use clap::{Parser, Subcommand};
 
 /// Benchmarks against named peers.

@@ -1,12 +1,17 @@
 //! An allocator that counts: how many bytes are allocated, and the most there were at once.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[cfg(feature = "product-allocator")]
+use mimalloc::MiMalloc as Beneath;
+#[cfg(not(feature = "product-allocator"))]
+use std::alloc::System as Beneath;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, counted.
+/// The system's allocator, or the product's, counted.
 pub struct Counting;
 
 /// Forgets the peak; the bytes that are allocated now.
@@ -26,25 +31,25 @@ fn grew(bytes: usize) {
     PEAK.fetch_max(now, Ordering::Relaxed);
 }
 
-// SAFETY: every call is passed on to the system's allocator with the caller's own arguments; counting touches no memory
+// SAFETY: every call is passed on to that allocator with the caller's own arguments; counting touches no memory
 // of theirs.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
         // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { Beneath.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on.
-        unsafe { System.dealloc(at, layout) }
+        unsafe { Beneath.dealloc(at, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grew(layout.size());
         // SAFETY: passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Beneath.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
@@ -52,6 +57,6 @@ unsafe impl GlobalAlloc for Counting {
         grew(bytes);
         NOW.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: passed on.
-        unsafe { System.realloc(at, layout, bytes) }
+        unsafe { Beneath.realloc(at, layout, bytes) }
     }
 }
