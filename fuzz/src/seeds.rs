@@ -112,7 +112,8 @@ fn stripe() -> SealedChunk {
 
 /// One frame of every kind, as two nodes exchange them.
 fn node_frames() -> Vec<u8> {
-    let mut out = Header { kind: Kind::Greeting, head_bytes: GREETING_BYTES, body_bytes: 0 }.encode().to_vec();
+    let mut out =
+        Header { kind: Kind::Greeting, head_bytes: GREETING_BYTES, body_bytes: 0 }.encode().to_vec();
     let cluster = Cluster::new(ClusterId([0xc1; 16]), &[0x5e; 32]);
     let said = Greeted { instance: 7, window_bytes: 1 << 20 };
     out.extend(cluster.greeting(&[0xe0; 32], proof::Role::Dialler, said));
@@ -120,8 +121,7 @@ fn node_frames() -> Vec<u8> {
         out.extend(Header { kind, head_bytes: 18, body_bytes: 100 }.encode());
         out.extend(noise(9, 118));
     }
-    for control in
-        [Control::Ping(5), Control::Pong(5), Control::Credit(4096), Control::Bye(Refusal::Closing)]
+    for control in [Control::Ping(5), Control::Pong(5), Control::Credit(4096), Control::Bye(Refusal::Closing)]
     {
         control.encode(&mut out);
     }

@@ -295,6 +295,9 @@ impl Watch {
     }
 }
 
+/// What is measured, its unit, and how it follows from a round.
+type Figure<'a> = (&'a str, &'static str, &'a dyn Fn(&Round) -> f64);
+
 fn rows(case: &str, large: bool, engine: &[Round], bare: &[Round]) -> Vec<Row> {
     let rate = |round: &Round| {
         let bytes = if large { LARGE_BYTES as f64 / 1e6 } else { 1.0 };
@@ -305,7 +308,7 @@ fn rows(case: &str, large: bool, engine: &[Round], bare: &[Round]) -> Vec<Row> {
         if large { seconds / (messages * LARGE_BYTES as f64 / 1e9) } else { seconds / messages * 1e6 }
     };
     let p50 = |round: &Round| percentile(&round.taken_ns, 0.5).map_or(0.0, |ns| ns as f64 / 1e6);
-    let mut figures: Vec<(&str, &'static str, &dyn Fn(&Round) -> f64)> = vec![
+    let mut figures: Vec<Figure> = vec![
         ("rate", if large { "MB/s" } else { "ops/s" }, &rate),
         ("cpu", if large { "s/GB" } else { "us/op" }, &cpu),
     ];
