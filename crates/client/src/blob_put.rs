@@ -208,7 +208,7 @@ impl Client {
         let plain = loop {
             let wanted = gathering.len_next().next_multiple_of(ARRIVING_BYTES).min(chunk_bytes as usize);
             let asked_us = clock.mono_us();
-            memory.grow_to(wanted).await;
+            self.in_time(memory.grow_to(wanted)).await?;
             paused_us += clock.mono_us().saturating_sub(asked_us);
             if let Some(plain) = gathering.go_on(source).await? {
                 break plain;
@@ -217,7 +217,7 @@ impl Client {
         let took_us = clock.mono_us().saturating_sub(start_us).saturating_sub(paused_us);
         let bandwidth = bytes_a_second(plain.len(), took_us);
         let stripe_bytes = chunk_bytes as usize * usize::from(code.n()) / usize::from(code.k());
-        let stripe = self.inner.budget.take(stripe_bytes).await;
+        let stripe = self.in_time(self.inner.budget.take(stripe_bytes)).await?;
         Ok(Some(Arrived { plain, memory, stripe, bandwidth }))
     }
 

@@ -70,6 +70,8 @@ pub struct Options {
     pub drive_timeout_ms: u32,
     /// How long a stripe that has its quorum waits for the rest before they become a todo.
     pub straggler_ms: u32,
+    /// How long a write waits for memory before it is refused with [`crate::ClientError::SlowDown`].
+    pub memory_wait_ms: u32,
 }
 
 impl Default for Options {
@@ -83,6 +85,7 @@ impl Default for Options {
             memory_bytes: 128 << 20,
             drive_timeout_ms: 30_000,
             straggler_ms: 1_000,
+            memory_wait_ms: 30_000,
         }
     }
 }

@@ -73,7 +73,7 @@ impl Client {
         source.check_end()?;
         // The plaintext, the sealed item, and its share of the pack's stripe.
         let (k, n) = (usize::from(code.k()), usize::from(code.n()));
-        let grant = self.inner.budget.take(plain.len() * (3 * k + n) / k).await;
+        let grant = self.in_time(self.inner.budget.take(plain.len() * (3 * k + n) / k)).await?;
         Ok(Some(Small { plain, grant }))
     }
 

@@ -13,7 +13,7 @@
 //! | `digest` | MD5 of many bodies at once |
 //! | `stripe` `shards` | one stripe, one shard, over the transport |
 //! | `gateways` | what other gateways have in flight |
-//! | `layouts` `codes` `keyring` `budget` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
+//! | `layouts` `codes` `keyring` `budget` `patience` `buffers` `tuning` `flight` `latency` | what the verbs stand on |
 //! | [`worker`] | background passes: mending, scrubbing, repacking, collecting garbage |
 
 mod blob_get;
@@ -35,6 +35,7 @@ mod layouts;
 mod list;
 mod object;
 mod packer;
+mod patience;
 mod runtime;
 mod shards;
 mod stripe;

@@ -31,7 +31,7 @@ use crate::error::{advice, body_fault, content_sha256_mismatch, custom, document
 use crate::form;
 use crate::host::Hosts;
 use crate::inlet::{BodyFault, Inlet, Share};
-use crate::jam::Jam;
+use crate::jam::{Jam, Lines};
 use crate::metrics::{Metrics, Operation};
 use crate::names::BucketNames;
 use crate::options::{DOCUMENT_BYTES_MAX, Options, Parts};
@@ -41,6 +41,7 @@ use crate::rate::KeyRates;
 use crate::scope::{CURRENT, Scope};
 use crate::screen::{Plan, screen};
 use crate::signed::BUCKET_REGION;
+use crate::turnstile::Turnstile;
 use crate::window::Windows;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -67,9 +68,11 @@ pub(crate) struct Front {
     options: Options,
     metrics: Arc<Metrics>,
     journal: Option<Arc<dyn Journal>>,
-    requests: Arc<Semaphore>,
-    forms: Arc<Semaphore>,
-    body_kib: Arc<Semaphore>,
+    requests: Arc<Turnstile>,
+    forms: Arc<Turnstile>,
+    body_kib: Arc<Turnstile>,
+    /// Who waits for what bodies hold.
+    lines: Lines,
     kept_kib: Arc<Semaphore>,
     id_base: u64,
     id_next: AtomicU64,
@@ -98,19 +101,22 @@ impl Front {
         builder.set_validation(BucketNames);
         builder.set_host(hosts.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config()))));
-        let (requests_max, kib_max) = (options.requests_max, options.body_bytes_max >> 10);
-        let (requests_max, kib_max) =
-            (requests_max.min(Semaphore::MAX_PERMITS), kib_max.min(Semaphore::MAX_PERMITS));
+        let kib_max = (options.body_bytes_max >> 10).min(Semaphore::MAX_PERMITS);
+        let requests = Turnstile::new(options.requests_max);
+        let body_kib = Turnstile::new(kib_max.max(options.body_window_bytes() >> 10));
+        let seen = (Arc::clone(&requests), Arc::clone(&body_kib), client.clone());
+        let lines = move || [seen.0.line(), seen.1.line(), seen.2.waiting_for_memory()];
         Self {
             doorman: Doorman { client, keys: credentials, rates, region },
             service: builder.build(),
             hosts,
             metrics,
             journal,
-            requests: Arc::new(Semaphore::new(requests_max)),
-            forms: Arc::new(Semaphore::new(options.forms_max.clamp(1, Semaphore::MAX_PERMITS))),
+            requests,
+            forms: Turnstile::new(options.forms_max.max(1)),
             kept_kib: Arc::new(Semaphore::new(kib_max)),
-            body_kib: Arc::new(Semaphore::new(kib_max.max(options.body_window_bytes() >> 10))),
+            body_kib,
+            lines: Arc::new(lines),
             options,
             // Unique ids need no secrecy: the standard library's own random seed will do.
             id_base: RandomState::new().build_hasher().finish(),
@@ -221,9 +227,8 @@ impl Front {
         let usual = self.options.body_window_bytes();
         let window = usize::try_from(plan.bytes_max).unwrap_or(usize::MAX).min(usual);
         let held = self.turn(&self.body_kib, u32::try_from(window >> 10).unwrap_or(u32::MAX)).await?;
-        let share = Share { all: Arc::clone(&self.body_kib), held, window: usual };
-        let client = self.doorman.client.clone();
-        let jam = Jam::new(Box::new(move || client.waiting_for_memory()));
+        let share = Share { all: Arc::clone(self.body_kib.places()), held, window: usual };
+        let jam = Jam::new(Arc::clone(&self.lines));
         let pace = Pace { grace: self.options.body_grace, rate_min: self.options.body_rate_min };
         Ok(s3s::Body::http_body(Inlet::new(body, plan, Arc::clone(scope), pace, share).giving_way(jam)))
     }
@@ -285,12 +290,9 @@ impl Front {
     }
 
     /// Waits for a place, but not for long.
-    async fn turn(&self, places: &Arc<Semaphore>, count: u32) -> S3Result<OwnedSemaphorePermit> {
-        let waiting = Arc::clone(places).acquire_many_owned(count);
-        match timeout(self.options.queue_wait, waiting).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(slow_down("Too many requests at once: try again in a moment.")),
-        }
+    async fn turn(&self, places: &Turnstile, count: u32) -> S3Result<OwnedSemaphorePermit> {
+        let passed = places.pass(count, self.options.queue_wait).await;
+        passed.ok_or_else(|| slow_down("Too many requests at once: try again in a moment."))
     }
 }
 

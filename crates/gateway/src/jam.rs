@@ -1,12 +1,13 @@
-//! Slow bodies give way: each holds memory for the chunk that its bytes shall fill, and many would keep everybody else from
-//! writing for as long as they like, at the least rate that is allowed.
+//! Slow bodies give way: each holds a request's place, a window of body bytes and memory for the chunk that they shall fill,
+//! and many would keep everybody else out for as long as they like, at the least rate that is allowed.
 //!
-//! A write that has no memory for its next chunk waits in line. Where somebody stands in it for a while, bodies that are slower
-//! than [`PACE`] are told to come back later, all of them: in the line there may be as many again.
+//! Whoever finds none of these waits in a line. Where somebody stands in one for a while, bodies that are slower than
+//! [`PACE`] are told to come back later, until nobody stands there any more.
 
 use std::future::Future as _;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,22 +22,25 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Looks that find somebody who stood there at the one before them: they wait in vain.
 const LOOKS: u32 = 3;
 
-/// Tells the numbers of those who wait for memory, in order, up to the next that will be given.
-pub(crate) type Line = Box<dyn Fn() -> Range<u64> + Send + Sync>;
+/// What bodies hold and others wait for: a request's place, a window, memory for a chunk.
+pub(crate) const LINES: usize = 3;
 
-/// One body's view of the line.
+/// The numbers of those who wait in each line, in order, up to the next that will be given.
+pub(crate) type Lines = Arc<dyn Fn() -> [Range<u64>; LINES] + Send + Sync>;
+
+/// One body's view of the lines.
 pub(crate) struct Jam {
-    line: Line,
+    lines: Lines,
     debt: Debt,
-    /// The end of the line at the first look, and the looks since.
-    seen: Option<(u64, u32)>,
+    /// The end of each line at the first look, and the looks since.
+    seen: [Option<(u64, u32)>; LINES],
     look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Jam {
-    /// With a look at that line.
-    pub(crate) fn new(line: Line) -> Self {
-        Self { line, debt: Debt::new(PACE), seen: None, look: None }
+    /// With a look at these lines.
+    pub(crate) fn new(lines: Lines) -> Self {
+        Self { lines, debt: Debt::new(PACE), seen: [None; LINES], look: None }
     }
 
     /// So many bytes came.
@@ -47,7 +51,7 @@ impl Jam {
     /// The body is waited for: whether it is slow and others wait in vain.
     pub(crate) fn is_in_the_way(&mut self, cx: &mut Context<'_>) -> bool {
         if self.debt.poll_too_slow(cx, Duration::MAX).is_pending() {
-            (self.seen, self.look) = (None, None);
+            (self.seen, self.look) = ([None; LINES], None);
             return false;
         }
         loop {
@@ -56,12 +60,16 @@ impl Jam {
                 return false;
             }
             self.look = None;
-            let line = (self.line)();
-            self.seen = match self.seen {
-                Some((end, looks)) if line.start < end => Some((end, looks + 1)),
-                Some(_) | None => Some((line.end, 0)),
-            };
-            if self.seen.is_some_and(|(_, looks)| looks >= LOOKS) {
+            let mut in_vain = false;
+            for (seen, line) in self.seen.iter_mut().zip((self.lines)()) {
+                let looked = match *seen {
+                    Some((end, looks)) if line.start < end => (end, looks + 1),
+                    Some(_) | None => (line.end, 0),
+                };
+                in_vain |= looked.1 >= LOOKS;
+                *seen = Some(looked);
+            }
+            if in_vain {
                 return true;
             }
         }
@@ -71,16 +79,20 @@ impl Jam {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
     /// A body that brings `bytes` every second, and the line after so many seconds; when it has to give way.
-    async fn gives_way(bytes: usize, line: fn(u64) -> Range<u64>) -> Option<u64> {
+    async fn gives_way(bytes: usize, which: usize, line: fn(u64) -> Range<u64>) -> Option<u64> {
         let second = Arc::new(AtomicU64::new(0));
         let seen = second.clone();
-        let mut jam = Jam::new(Box::new(move || line(seen.load(Ordering::Relaxed))));
+        let lines = move || {
+            let mut lines = [const { 5..5 }; LINES];
+            lines[which] = line(seen.load(Ordering::Relaxed));
+            lines
+        };
+        let mut jam = Jam::new(Arc::new(lines));
         for now in 0..60 {
             second.store(now, Ordering::Relaxed);
             let waiting = poll_fn(|cx| if jam.is_in_the_way(cx) { Poll::Ready(()) } else { Poll::Pending });
@@ -97,12 +109,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_gives_way_only_to_those_who_do_not_get_on() {
         for (case, bytes, line, expected) in cases() {
-            let gave_way = gives_way(bytes, line).await;
-            let right = match (gave_way, &expected) {
-                (Some(second), Some(seconds)) => seconds.contains(&second),
-                (gave_way, seconds) => gave_way.is_none() && seconds.is_none(),
-            };
-            assert!(right, "{case}: {gave_way:?} instead of {expected:?}");
+            for which in 0..LINES {
+                let gave_way = gives_way(bytes, which, line).await;
+                let right = match (gave_way, &expected) {
+                    (Some(second), Some(seconds)) => seconds.contains(&second),
+                    (gave_way, seconds) => gave_way.is_none() && seconds.is_none(),
+                };
+                assert!(right, "{case}, line {which}: {gave_way:?} instead of {expected:?}");
+            }
         }
     }
 

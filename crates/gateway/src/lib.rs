@@ -10,6 +10,7 @@
 //! | `screen`, `signed` | what is refused before any cryptography |
 //! | `inlet`, `chunked` | the request body: size, aws-chunked framing |
 //! | `pace` | how slow a peer may be, in both directions |
+//! | `turnstile` | places, and the line before them |
 //! | `jam` | slow bodies that give way |
 //! | `window` | memory for what is read ahead of clients |
 //! | `auth`, `access` | who asks, and the table that says what they may do |
@@ -53,6 +54,7 @@ pub mod server;
 mod signed;
 mod tags;
 mod token;
+mod turnstile;
 mod verb;
 mod window;
 

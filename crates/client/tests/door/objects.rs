@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
-use pangea_client::{ClientError, List, ListEntry, PutObject};
+use pangea_client::{ClientError, List, ListEntry, Options, PutObject};
+use pangea_core::chunk::Code;
 use pangea_core::meta::{Condition, VersionSelector};
 
 use crate::rig::{Rig, body, noise};
@@ -68,6 +69,28 @@ fn slow_senders_hold_what_they_sent_and_keep_nobody_waiting() {
         });
         assert!(rig.get("quick").expect("it was stored") == bytes);
     }
+}
+
+/// A PUT that waited for memory waited for ever if whoever had it brought nothing more.
+#[test]
+fn a_write_that_gets_no_memory_is_told_to_come_back() {
+    let options = Options { memory_bytes: 2 << 20, memory_wait_ms: 300, ..Options::default() };
+    let rig = Rig::with_options(4, 0, Code::default_for(4), options);
+    let bytes = noise(3 << 20, 4);
+    rig.put("alone", &bytes).expect("one has as much as it needs");
+    let mut slow: Vec<_> =
+        (0..12).map(|n| slow_sender(&rig, &format!("slow {n}"), 64 << 20, 300_000)).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    for sender in &mut slow {
+        (0..100).for_each(|_| assert!(sender.as_mut().poll(&mut cx).is_pending()));
+    }
+    let begun = Instant::now();
+    assert!(matches!(rig.put("quick", &bytes), Err(ClientError::SlowDown)));
+    let waited = begun.elapsed();
+    assert!((Duration::from_millis(300)..Duration::from_secs(30)).contains(&waited), "{waited:?}");
+    drop(slow);
+    rig.put("quick", &bytes).expect("they went away");
+    assert!(rig.get("quick").expect("it was stored") == bytes);
 }
 
 #[test]

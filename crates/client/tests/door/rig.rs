@@ -52,6 +52,11 @@ impl Rig {
 
     /// As many drives, and some more that the layout does not know yet.
     pub fn with_spares(drives: usize, spares: usize, code: Code) -> Self {
+        Self::with_options(drives, spares, code, Options::default())
+    }
+
+    /// The same, with these numbers but for the drives' timeouts.
+    pub fn with_options(drives: usize, spares: usize, code: Code, options: Options) -> Self {
         let (node, drives_known) = (NodeId([1; 32]), drives);
         let ids: Vec<DriveId> = (0..drives + spares).map(|n| DriveId([n as u8 + 1; 16])).collect();
         let stores = ids.iter().map(|id| Arc::new(MemoryStore::new(*id, 1 << 34))).collect();
@@ -70,7 +75,7 @@ impl Rig {
             gateways: Arc::new(pangea_client::NoOthers),
             present: Arc::new(move |_, id| seen.is_present(id)),
         };
-        let options = Options { straggler_ms: 50, drive_timeout_ms: 2000, ..Options::default() };
+        let options = Options { straggler_ms: 50, drive_timeout_ms: 2000, ..options };
         let client = Client::new(parts, options);
         let rig = Self { client, drives };
         rig.lay_out(drives_known, code);

@@ -6,6 +6,7 @@ mod sign;
 
 mod access;
 mod bad_input;
+mod bounds;
 mod browsers;
 mod model;
 mod objects;

@@ -191,6 +191,41 @@ async fn questions_of_browsers_wait_their_turn_like_others() {
     rig.stop().await;
 }
 
+/// A few hundred bodies that bring nothing held every place, or all windows, until their grace of half a minute was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_bring_nothing_give_way_to_requests_that_wait() {
+    let patient = || Options { queue_wait: Duration::from_secs(20), ..Options::default() };
+    let places = (Options { requests_max: 4, ..patient() }, "4");
+    // Four windows of the least size.
+    let windows = (Options { body_bytes_max: 512 << 10, ..patient() }, "1000000");
+    let story = |(options, length): (Options, &'static str)| async move {
+        let rig = Rig::with(options).await;
+        let mut stuck = vec![];
+        for n in 1..=4 {
+            let ask = Ask::new("PUT", "/bucket/stuck").header("x-amz-content-sha256", "UNSIGNED-PAYLOAD");
+            let ask = Signer::root().sign(ask.header("content-length", length), rig.address);
+            stuck.push(say(&rig, &ask.wire()).await);
+            wait_for_requests(&rig, n).await;
+        }
+        let begun = Instant::now();
+        assert_eq!(rig.put("k", &[7; 200_000]).await.told(), "200", "they have the places, {length}");
+        assert!(begun.elapsed() > Duration::from_secs(1), "nobody waited, {length}");
+        let mut gave_way = 0;
+        for socket in &mut stuck {
+            // Once nobody waits any more, the others may stay.
+            if let Ok(told) = tokio::time::timeout(SHORT, read(socket, false)).await {
+                assert_eq!((told.told().as_str(), told.get("retry-after")), ("503 SlowDown", Some("1")));
+                gave_way += 1;
+            }
+        }
+        assert!(gave_way >= 1, "{length}");
+        drop(stuck);
+        assert_eq!(rig.get("stuck").await.told(), "404 NoSuchKey");
+        rig.stop().await;
+    };
+    tokio::join!(story(places), story(windows));
+}
+
 /// Nobody has a certificate: no handshake succeeds, and none is needed.
 #[derive(Debug)]
 struct NoCertificate;
