@@ -25,7 +25,7 @@ type Client = (&'static str, &'static [&'static str], Duration);
 ///
 /// They run against the dev build: `cargo test` has compiled nearly all of it, it checks overflow and `debug_assert`,
 /// and the crates that move the bytes are optimised in dev too.
-const CLIENTS: [Client; 14] = [
+const CLIENTS: [Client; 15] = [
     ("golden.py", &[], MINUTE.saturating_mul(5)),
     ("basic_boto3.py", &[], MINUTE.saturating_mul(6)),
     ("basic_awscli.py", &[], MINUTE.saturating_mul(5)),
@@ -40,6 +40,8 @@ const CLIENTS: [Client; 14] = [
     ("room.py", &[], MINUTE.saturating_mul(4)),
     ("drives.py", &[], MINUTE.saturating_mul(15)),
     ("recover.py", &[], MINUTE.saturating_mul(6)),
+    ("postgres.py", &[], MINUTE.saturating_mul(4)),
+    ("cluster.py", &[], MINUTE.saturating_mul(11)),
 ];
 
 /// What lies beside them and is no test.

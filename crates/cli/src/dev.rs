@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use pangea_node::control::{Control as _, TokenWish};
+use pangea_node::control::{Control as _, ControlError, TokenWish};
 use pangea_node::remote::wait;
 use rustix::process::Signal;
 
@@ -17,11 +17,11 @@ use crate::args::{DevArgs, DevCommand, DevStart, DevWhich};
 use crate::{Failure, print};
 use lab::{Lab, Machine};
 
-/// Nodes that start at the same time.
-const AT_ONCE: usize = 4;
 /// Where nodes begin, which is not numbered 0: people count from one.
 const FIRST: u16 = 1;
 const TOKEN_HOURS: u32 = 24;
+/// A node that was paused or started needs a moment before it can be asked anything.
+const WAKING: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
     match &args.command {
@@ -61,12 +61,11 @@ fn make(args: &DevStart) -> Result<Lab, Failure> {
     let first = lab.machine(FIRST)?;
     let made = lab.spawn(first, None).and_then(|()| lab.wait_until_ready(first)).and_then(|()| {
         let token = wait(lab.remote(first)?.make_join_token(TokenWish { hours: TOKEN_HOURS }))?.token;
-        let others: Vec<&Machine> = lab.machines().filter(|machine| machine.number != FIRST).collect();
-        for some in others.chunks(AT_ONCE) {
-            some.iter().try_for_each(|machine| lab.spawn(machine, Some(&token)))?;
-            some.iter().try_for_each(|machine| lab.wait_until_ready(machine))?;
-        }
-        Ok(())
+        // One after the other: each one's layout follows that of the one before.
+        lab.machines().filter(|machine| machine.number != FIRST).try_for_each(|machine| {
+            lab.spawn(machine, Some(&token))?;
+            lab.wait_until_ready(machine)
+        })
     });
     if let Err(error) = made {
         // What runs already must not stay behind.
@@ -112,8 +111,12 @@ fn cut(lab: &Lab, alone: &[u16]) -> Result<(), Failure> {
         let unheard = lab
             .machines()
             .filter(|other| other.number != machine.number && (is_alone || alone.contains(&other.number)));
-        let unheard = unheard.map(|other| other.node_listen()).collect();
-        wait(lab.remote(machine)?.cut_off(unheard))?;
+        let unheard: Vec<String> = unheard.map(|other| other.node_listen()).collect();
+        match wait(lab.remote(machine)?.cut_off(unheard.clone())) {
+            // One that is only starting is cut off from nobody.
+            Err(ControlError::Unreachable { .. }) if unheard.is_empty() => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -133,9 +136,11 @@ fn heal(which: &DevWhich) -> Result<ExitCode, Failure> {
             print(&format!("node {} is started\n", machine.number));
         }
     }
-    // A node that was paused needs a moment before it can be asked anything.
-    thread::sleep(Duration::from_millis(200));
+    // A node that hears nobody does not become ready.
+    thread::sleep(WAKING);
+    cut(&lab, &[])?;
     meant.iter().try_for_each(|machine| lab.wait_until_ready(machine))?;
+    // Who was started meanwhile is told, too.
     cut(&lab, &[])?;
     print("all nodes that were meant run and hear the others\n");
     Ok(ExitCode::SUCCESS)

@@ -26,6 +26,8 @@ const NODE_PORTS_ABOVE: u16 = 2000;
 const NODES_MAX: u16 = 250;
 /// How long a node may take to be ready: the first one after a power cut of all reads its log.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// A process that is not there after so long ended.
+const BORN_AFTER: Duration = Duration::from_secs(2);
 const READY_LOOK: Duration = Duration::from_millis(50);
 /// How long nodes may take to stop before they are killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
@@ -239,7 +241,7 @@ impl Lab {
 
     /// Waits until a node serves.
     pub(super) fn wait_until_ready(&self, machine: &Machine) -> Result<(), Failure> {
-        let until = Instant::now() + READY_PATIENCE;
+        let begun = Instant::now();
         let log = self.home(machine).join(LOG_FILE);
         loop {
             if wait(self.remote(machine)?.status()).is_ok_and(|status| status.ready) {
@@ -248,11 +250,12 @@ impl Lab {
             let told = fs::read_to_string(&log).unwrap_or_default();
             let last: Vec<&str> = told.lines().rev().take(2).collect();
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            if !self.runs(machine) {
+            // A process that was made just now still has its parent's name.
+            if !self.runs(machine) && begun.elapsed() > BORN_AFTER {
                 let what = format!("node {} ended: {last}", machine.number);
                 return Err(Failure::new(what, format!("read {}", log.display()), 1));
             }
-            if Instant::now() > until {
+            if begun.elapsed() > READY_PATIENCE {
                 let what = format!(
                     "node {} is not ready after {} s: {last}",
                     machine.number,
