@@ -40,5 +40,6 @@ mod working;
 
 pub use error::OpenError;
 pub use load::LoadedRow;
+pub use open::cluster_in;
 pub use place::{BadPlace, Place, TlsMode};
 pub use postgres::{Options, PostgresMeta};

@@ -54,6 +54,16 @@ pub(crate) async fn open(options: &Options, connector: &Connector) -> Result<Ope
     Ok(Opened { notes })
 }
 
+/// The cluster whose metadata a database holds; none: it is empty. Changes nothing. Must run inside tokio.
+pub async fn cluster_in(place: &Place, roots: Option<&[u8]>) -> Result<Option<ClusterId>, OpenError> {
+    let tls = |why: String| OpenError::Tls { place: place.to_string(), why };
+    let connector = Connector::new(place, roots).map_err(tls)?;
+    let mut session = connect(place, &connector).await?;
+    let found = engine_row(&mut session).await;
+    let found = found.map_err(|trouble| failed(place, "reading what the database is", trouble))?;
+    found.map(|(version, cluster)| known(place, version, cluster)).transpose()
+}
+
 async fn connect(place: &Place, connector: &Connector) -> Result<Session, OpenError> {
     // Once without our settings: this error still tells what is wrong.
     match connector.connect_raw().await {
@@ -136,7 +146,8 @@ async fn make(session: &mut Session, place: &Place, cluster: ClusterId) -> Resul
     found.ok_or_else(|| OpenError::Failed { place: place.to_string(), doing, why: why() })
 }
 
-fn judge(place: &Place, version: i64, cluster: Vec<u8>, wanted: ClusterId) -> Result<(), OpenError> {
+/// The cluster of a database with a schema that this version knows.
+fn known(place: &Place, version: i64, cluster: Vec<u8>) -> Result<ClusterId, OpenError> {
     let (place, known) = (place.to_string(), sql::SCHEMA_VERSION);
     if version > known {
         return Err(OpenError::SchemaNewer { place, found: version, known });
@@ -144,12 +155,15 @@ fn judge(place: &Place, version: i64, cluster: Vec<u8>, wanted: ClusterId) -> Re
     if version < known {
         return Err(OpenError::SchemaUnknown { place, found: version, known });
     }
-    let Ok(found) = <[u8; 16]>::try_from(cluster) else {
-        let doing = "reading what the database is";
-        return Err(OpenError::Failed { place, doing, why: "the cluster's id is malformed".to_owned() });
-    };
-    if found != wanted.0 {
-        return Err(OpenError::OtherCluster { place, found: ClusterId(found), wanted });
+    let doing = "reading what the database is";
+    let malformed = |_| OpenError::Failed { place, doing, why: "the cluster's id is malformed".to_owned() };
+    <[u8; 16]>::try_from(cluster).map(ClusterId).map_err(malformed)
+}
+
+fn judge(place: &Place, version: i64, cluster: Vec<u8>, wanted: ClusterId) -> Result<(), OpenError> {
+    let found = known(place, version, cluster)?;
+    if found != wanted {
+        return Err(OpenError::OtherCluster { place: place.to_string(), found, wanted });
     }
     Ok(())
 }
