@@ -131,6 +131,13 @@ pub(crate) struct ServerArgs {
     pub(crate) tls_key: Option<String>,
     #[command(flatten)]
     pub(crate) member: MemberArgs,
+    /// Keep the metadata in this database instead of on the drives: postgres://USER:PASSWORD@HOST/DATABASE (PANGEA_META
+    /// keeps the password out of the list of processes).
+    #[arg(long, value_name = "URL")]
+    pub(crate) meta: Option<String>,
+    /// How long a request waits for that database while it is away [default: 30].
+    #[arg(long, value_name = "SECONDS", help_heading = LIMITS)]
+    pub(crate) meta_patience: Option<String>,
     /// Write a line of JSON for every request to this file, or to standard error (-).
     #[arg(long, value_name = "FILE")]
     pub(crate) request_log: Option<String>,

@@ -82,7 +82,12 @@ pub(crate) fn nodes(nodes: &[NodeStatus]) -> String {
     }
     let mut out = String::new();
     for node in nodes {
-        let marks = [(node.is_this, "this node"), (node.keeps_metadata, "keeps the metadata")];
+        let is_elected = node.is_steward && !node.keeps_metadata;
+        let marks = [
+            (node.is_this, "this node"),
+            (node.keeps_metadata, "keeps the metadata"),
+            (is_elected, "steward"),
+        ];
         let mut about: Vec<String> =
             marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark.to_owned()).collect();
         if node.rtt_us > 0 {

@@ -65,6 +65,8 @@ pub(crate) fn layer(args: &ServerArgs) -> Layer {
         .with_list(config::ADVERTISE, args.member.advertise.clone())
         .with(config::JOIN, args.member.join.clone())
         .with_list(config::LABEL, args.member.label.clone())
+        .with(config::META, args.meta.clone())
+        .with(config::META_PATIENCE, args.meta_patience.clone())
         .with(config::REQUEST_LOG, args.request_log.clone())
         .with(config::MAX_CONNECTIONS, args.max_connections.clone())
         .with(config::MAX_CONNECTIONS_PER_ADDRESS, args.max_connections_per_address.clone())

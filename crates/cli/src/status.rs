@@ -43,17 +43,13 @@ pub(crate) fn text(status: &Status) -> String {
         format_args!("Key       generation {} on {} drives; {}", keys.generation, keys.copies, keys.text),
     );
     let meta = &status.metadata;
-    line(
-        &mut out,
-        format_args!(
-            "Metadata  {}, generation {}, {} requests, log {} on {} drives",
-            meta.engine,
-            meta.generation,
-            meta.applied,
-            bytes(meta.log_bytes),
-            meta.log_drives.len()
-        ),
-    );
+    let mut about =
+        format!("Metadata  {}, generation {}, {} requests", meta.engine, meta.generation, meta.applied);
+    if !meta.log_drives.is_empty() {
+        about += &format!(", log {} on {} drives", bytes(meta.log_bytes), meta.log_drives.len());
+    }
+    line(&mut out, format_args!("{about}"));
+    meta.notes.iter().for_each(|note| line(&mut out, format_args!("          {note}")));
     for drive in meta.log_drives.iter().filter(|drive| !drive.ok) {
         let why = drive.last_error.as_deref().unwrap_or("no reason is known");
         line(&mut out, format_args!("          log drive {} is out: {why}", drive.name));

@@ -31,6 +31,9 @@ fn the_help_names_every_command_and_every_exit_code() {
           scrub        Read every shard and mend what is wrong
           drive        Add, empty and replace the drives of a running server
           layout       Show, plan and change which drives hold the data
+          cluster      Let other nodes join, and make a cluster of them
+          node         Show, empty and remove the nodes of a cluster
+          dev-cluster  Run a whole cluster on this machine, for trying out
           recode       Write a bucket's data anew under another erasure code, in the background
           worker       Show, pause, slow down and wake background work
           recover      Rebuild the metadata view of a stopped server and compare it with the drives
@@ -61,7 +64,8 @@ fn the_help_names_every_command_and_every_exit_code() {
           -V, --version  Print version
 
         Exit codes: 0 done; 1 failed; 2 configuration or usage; 3 drives; 4 keys; 5 metadata; 6 addresses;
-        7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read.
+        7 no server answers; 8 not allowed; 9 done, but something is lost or cannot be read;
+        10 the cluster does not take the node.
     "#]]
     .assert_eq(&help);
 }
@@ -216,6 +220,7 @@ fn sample() -> Status {
                 ok: false,
                 last_error: Some("gone".to_owned()),
             }],
+            notes: vec![],
         },
         keys: KeyStatus {
             protector: "none".to_owned(),
@@ -346,6 +351,12 @@ fn the_configuration_says_who_said_what() {
         tls                          self                  --tls
         tls_cert                     -                     default
         tls_key                      -                     default
+        node_listen                  -                     default
+        advertise                    -                     default
+        join                         -                     default
+        label                        -                     default
+        meta                         -                     default
+        meta_patience                30                    default
         request_log                  -                     default
         max_connections              16384                 default
         max_connections_per_address  0                     default

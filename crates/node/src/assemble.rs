@@ -33,6 +33,7 @@ use pangea_transport::{Endpoint, Loopback, Transport};
 use crate::clock::SystemClock;
 use crate::cluster::{Cluster, KeeperWay, Services, Standing, Stood, stand};
 use crate::config::Options;
+use crate::database;
 use crate::doctor;
 use crate::drives::{Absent, DriveError, META_DIRECTORY, Plan, Seat, is_of, unreachable_without};
 use crate::engine::{self, Chosen, IoEngine};
@@ -89,8 +90,8 @@ struct Ways {
 enum Kept {
     /// On these of this node's directories.
     Here(EmbeddedMeta, Vec<usize>),
-    /// With another node.
-    There(Arc<RemoteMeta>),
+    /// With another node, or in a database.
+    There(Arc<dyn Meta>),
 }
 
 impl Kept {
@@ -111,7 +112,7 @@ pub(crate) async fn assemble(options: &Options, clock: &Arc<SystemClock>) -> Res
     let Settled { plan, layout, codes } = settle(&mut ground, kept.port(), &ways, options, clock).await?;
     ground.settle(&plan, clock.wall_ms())?;
     let (port, seated, log_seats) = match kept {
-        Kept::There(meta) => (meta as Arc<dyn Meta>, None, vec![]),
+        Kept::There(meta) => (meta, None, vec![]),
         Kept::Here(meta, log_drives) => {
             let (meta, chosen) = reseat(&ground, &plan, layout.code, meta, log_drives, clock)?;
             let seated = Arc::new(SeatedMeta::new(meta));
@@ -165,13 +166,16 @@ fn open_ways(ground: &Ground, standing: Option<Standing>, roster: &Arc<Roster>) 
     Ok(Ways { cluster, transport, endpoint, services })
 }
 
-/// Opens the metadata, or waits for the node that keeps it.
+/// Opens the metadata, or waits for the node that keeps it, or for the database.
 async fn open_kept(
     ground: &Ground,
     ways: &Ways,
     options: &Options,
     clock: &SystemClock,
 ) -> Result<Kept, StartError> {
+    if let Some(named) = &options.meta {
+        return Ok(Kept::There(database::open(named, ground, clock).await?));
+    }
     if let Some(cluster) = ways.cluster.as_ref().filter(|cluster| !cluster.is_keeper()) {
         let meta = RemoteMeta::new(Arc::new(KeeperWay::new(cluster.clone())));
         wait_for_keeper(&meta).await?;

@@ -97,7 +97,7 @@ impl Checkup {
         futures_util::future::join_all(looked).await;
         self.patients().retain(|slot, _| layout.drive(Slot(*slot)).is_some_and(|d| d.role != Role::Gone));
         let report = match &self.nodes {
-            Some(nodes) if !nodes.is_keeper() => self.end_as_member().await?,
+            Some(nodes) if !nodes.is_steward() => self.end_as_member().await?,
             Some(nodes) => {
                 self.see_others(nodes, &layout).await;
                 self.apply_policy().await
@@ -107,7 +107,7 @@ impl Checkup {
         Ok(Done { report, next: EVERY })
     }
 
-    /// Who keeps the metadata decides what becomes of drives; their nodes let go of them.
+    /// The steward decides what becomes of drives; their nodes let go of them.
     async fn end_as_member(&self) -> Result<Option<String>, String> {
         let lines = self.reshaper.let_go_here().await?;
         Ok((!lines.is_empty()).then(|| lines.join("; ")))

@@ -1,7 +1,8 @@
 //! The cluster, as this node sees it: who its members are, which of them answer, and what they said of themselves last.
 //!
-//! Owns the transport between nodes. One member keeps the metadata and does the work that only one may do (mending, moving,
-//! freeing, repair policy); every member serves S3 and looks after its own drives.
+//! Owns the transport between nodes. One member, the *steward*, does the work that only one may do (mending, moving, freeing,
+//! repair policy): whoever keeps the metadata, or, where that lies in a database, whoever has the lease. Every member serves
+//! S3 and looks after its own drives.
 //!
 //! | room | owns |
 //! |---|---|
@@ -10,12 +11,14 @@
 //! | `stand` | where a node belongs, at its start |
 //! | `service` | what other nodes are answered |
 //! | `way` | questions about metadata, to the node that keeps it |
+//! | `steward` | the lease by which one member does the work that only one may do |
 //! | `watch` | pulses: how every member is, every second |
 
 mod card;
 mod joining;
 mod service;
 mod stand;
+mod steward;
 mod watch;
 mod way;
 
@@ -33,6 +36,7 @@ use pangea_core::layout::Domain;
 use pangea_net::{LinkFigures, NodeIdentity, Peer, Tcp, TcpConfig};
 use pangea_transport::port::BoxFuture;
 use pangea_transport::{Endpoint, Transport};
+use tokio::sync::watch::Receiver;
 
 use crate::error::StartError;
 use crate::keyfile::Ring;
@@ -42,8 +46,11 @@ pub use joining::JoinError;
 pub(crate) use joining::{Door, change_members, join, make_token};
 pub(crate) use service::Services;
 pub(crate) use stand::{Stood, stand};
-pub(crate) use watch::watch;
+pub(crate) use steward::{hold, let_go};
+pub(crate) use watch::{round, watch};
 pub(crate) use way::KeeperWay;
+
+use steward::Stewardship;
 
 /// The service that answers for metadata.
 pub(crate) const SERVICE_META: u8 = 1;
@@ -92,6 +99,7 @@ pub(crate) struct Cluster {
     opened: Instant,
     /// Members that an operator cut off, to see what happens.
     cut: Mutex<Vec<NodeId>>,
+    stewardship: Stewardship,
 }
 
 impl Standing {
@@ -145,6 +153,7 @@ impl Cluster {
             member,
             opened: Instant::now(),
             cut: Mutex::default(),
+            stewardship: Stewardship::default(),
         };
         cluster.list_peers();
         Ok(Arc::new(cluster))
@@ -215,6 +224,26 @@ impl Cluster {
     /// Whether this node keeps the metadata, and does what only one may do.
     pub(crate) fn is_keeper(&self) -> bool {
         self.keeper() == Some(self.me)
+    }
+
+    /// Whether the metadata lies in a database, which all members open.
+    pub(crate) fn is_in_database(&self) -> bool {
+        self.keeper().is_none()
+    }
+
+    /// The member that does what only one may do, as far as is known.
+    pub(crate) fn steward(&self) -> Option<NodeId> {
+        self.keeper().or_else(|| self.stewardship.known())
+    }
+
+    /// Whether this node does what only one may do.
+    pub(crate) fn is_steward(&self) -> bool {
+        if self.is_in_database() { self.stewardship.is_ours() } else { self.is_keeper() }
+    }
+
+    /// Says when this node's turn begins and ends; `None`: it never does.
+    pub(crate) fn turns(&self) -> Option<Receiver<bool>> {
+        self.is_in_database().then(|| self.stewardship.turns())
     }
 
     /// The other members.

@@ -6,6 +6,7 @@
 //! (a Kubernetes service called `pangea` sets `PANGEA_PORT` everywhere).
 
 mod cluster;
+mod database;
 mod explain;
 mod layer;
 mod limits;
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 
 pub use crate::engine::IoEngine;
 pub use cluster::ClusterOptions;
+pub use database::DatabaseOptions;
 pub use explain::{Explained, explain};
 pub use layer::{Layer, Source};
 
@@ -90,6 +92,8 @@ settings! {
     ADVERTISE "advertise" false "where other nodes reach this one, HOST:PORT, if not where it listens";
     JOIN "join" false "the token that makes this node a member of a cluster";
     LABEL "label" false "where the node stands: region=NAME, site=NAME, rack=NAME, host=NAME";
+    META "meta" false "where the metadata lies, if not on the drives: postgres://USER:PASSWORD@HOST/DATABASE";
+    META_PATIENCE "meta_patience" false "seconds that a request waits for the database while it is away";
     REQUEST_LOG "request_log" false "where a line for every request goes: a file, or - for standard error";
     MAX_CONNECTIONS "max_connections" false "open connections; more are turned away with 503";
     MAX_CONNECTIONS_PER_ADDRESS "max_connections_per_address" false "open connections of one address, 0 for any number";
@@ -135,6 +139,8 @@ pub struct Options {
     pub log: String,
     /// The node's place in a cluster.
     pub cluster: ClusterOptions,
+    /// The database with the metadata; `None`: it lies on the drives.
+    pub meta: Option<DatabaseOptions>,
     /// How https is spoken, if it is.
     pub tls: Tls,
     /// Where a line for every request goes, if anywhere.
@@ -277,6 +283,13 @@ pub enum ConfigError {
         /// The other.
         other: &'static str,
     },
+    /// The database that is to hold the metadata cannot be meant.
+    Database {
+        /// The setting, with where it was given.
+        what: String,
+        /// What is wrong with it; nothing of its text, which may hold a password.
+        why: String,
+    },
     /// An admin address that others can reach, without a token.
     OpenAdmin {
         /// The address.
@@ -304,6 +317,7 @@ impl fmt::Display for ConfigError {
             Self::DriveTwice { path } => write!(f, "the drive {} was named twice", path.display()),
             Self::Needs { given, missing } => write!(f, "{given} was given without {missing}"),
             Self::Excludes { one, other } => write!(f, "{one} and {other} exclude each other"),
+            Self::Database { what, why } => write!(f, "{what}: {why}"),
             Self::OpenAdmin { listen } => {
                 write!(f, "the admin address {listen} can be reached by others and no operator token is set")
             }
@@ -328,6 +342,7 @@ impl ConfigError {
             Self::DriveTwice { .. } => "every drive is a directory of its own".into(),
             Self::Needs { missing, .. } => format!("set {missing} too"),
             Self::Excludes { .. } => "choose one of them".into(),
+            Self::Database { .. } => crate::database::CONFIG_ADVICE.into(),
             Self::OpenAdmin { .. } => {
                 format!("set {} (16 or more characters), or listen on 127.0.0.1", variable(ADMIN_TOKEN))
             }
@@ -428,6 +443,7 @@ fn resolve(stack: &Stack, unknown_variables: Vec<String>) -> Result<Options, Con
         )?,
         log: stack.parse(LOG, LOG_DEFAULT.into(), "a log filter", |text| Some(text.to_owned()))?,
         cluster: cluster::read(stack)?,
+        meta: database::read(stack)?,
         tls: tls(stack)?,
         request_log: stack.optional(REQUEST_LOG, "a path, or -", |text| match text {
             "" => None,

@@ -474,6 +474,9 @@ pub struct NodeStatus {
     pub is_this: bool,
     /// Whether it keeps the metadata for the others.
     pub keeps_metadata: bool,
+    /// Whether it does what only one node may do.
+    #[serde(default)]
+    pub is_steward: bool,
     /// `up` or `down`.
     pub state: String,
     /// Why it is down, as far as that is known.
@@ -555,8 +558,11 @@ pub struct MetadataStatus {
     pub snapshot: u64,
     /// Bytes of log that a recovery would replay.
     pub log_bytes: u64,
-    /// The drives that the log is kept on.
+    /// The drives that the log is kept on; none where it lies in a database.
     pub log_drives: Vec<LogDrive>,
+    /// Where it lies in a database: what an operator should know of that.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A drive of the metadata log.

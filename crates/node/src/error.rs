@@ -10,6 +10,7 @@ use pangea_net::NetError;
 
 use crate::cluster::JoinError;
 use crate::config::ConfigError;
+use crate::database::DatabaseError;
 use crate::drives::DriveError;
 use crate::keyfile::KeyError;
 use crate::tls::TlsError;
@@ -25,6 +26,8 @@ pub enum StartError {
     Key(KeyError),
     /// The metadata engine.
     Meta(MetaError),
+    /// The database with the metadata.
+    Database(DatabaseError),
     /// The data path, while the node was put together.
     Client(ClientError),
     /// The certificate.
@@ -63,6 +66,7 @@ impl fmt::Display for StartError {
             Self::Drive(error) => error.fmt(f),
             Self::Key(error) => error.fmt(f),
             Self::Meta(error) => write!(f, "the metadata cannot be opened: {error}"),
+            Self::Database(error) => error.fmt(f),
             Self::Client(error) => write!(f, "the node cannot be put together: {error}"),
             Self::Tls(error) => error.fmt(f),
             Self::Bind { purpose, address, source } => {
@@ -83,6 +87,7 @@ impl std::error::Error for StartError {
             Self::Drive(error) => Some(error),
             Self::Key(error) => Some(error),
             Self::Meta(error) => Some(error),
+            Self::Database(error) => Some(error),
             Self::Client(error) => Some(error),
             Self::Tls(error) => Some(error),
             Self::Bind { source, .. } | Self::System { source, .. } => Some(source),
@@ -103,6 +108,11 @@ impl StartError {
             Self::Meta(MetaError::NewerFormat { .. }) => {
                 "start it with the newer pangea that wrote it".into()
             }
+            Self::Meta(MetaError::Stale { found: 0, .. }) => {
+                "name all directories of the cluster: the metadata is on one that is missing; if it is in a database, name \
+                 that: --meta postgres://…"
+                    .into()
+            }
             Self::Meta(MetaError::Stale { .. } | MetaError::LogLost { .. }) => {
                 "name all directories of the cluster: a newer copy of the metadata is on one that is missing; if none is \
                  left, `pangea meta restore FILE DIR...` brings a backup back, and `pangea recover --force DIR...` goes \
@@ -115,6 +125,7 @@ impl StartError {
                     .into()
             }
             Self::Meta(_) => "name all directories of the cluster; `pangea recover DIR...` says more".into(),
+            Self::Database(error) => error.advice().into(),
             Self::Client(_) => "look at the log above; `pangea recover DIR...` says more".into(),
             Self::Tls(_) => "name a certificate chain and its key in PEM, or use --tls self".into(),
             Self::Bind { purpose, source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
@@ -141,7 +152,7 @@ impl StartError {
             Self::Config(_) | Self::Tls(_) => 2,
             Self::Drive(_) => 3,
             Self::Key(_) => 4,
-            Self::Meta(_) => 5,
+            Self::Meta(_) | Self::Database(_) => 5,
             Self::Bind { .. } | Self::Net(_) => 6,
             Self::Join(_) | Self::Cluster { .. } => 10,
             Self::Client(_) | Self::System { .. } => 1,

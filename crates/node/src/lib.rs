@@ -10,6 +10,7 @@
 //! | `node` `status` `workers` `pace` | the running node: control, what is shown, background work and how fast it goes |
 //! | `recoder` | buckets whose data is written anew under another code |
 //! | `cluster` | the other nodes: members, joining, pulses, metadata that one keeps for all |
+//! | `database` | metadata in PostgreSQL: whether the directories agree, opening it, waiting for it |
 //! | `roster` `checkup` `reshape` | the drives that are mounted; whether they are well; how they come, move and leave |
 //! | [`server`] | a server's life: listeners, signals, orderly end |
 //! | [`control`] `admin` [`remote`] | what operators may ask; the HTTP that carries it; the other end of that |
@@ -26,6 +27,7 @@ mod cluster;
 pub mod config;
 pub mod control;
 mod credentials;
+mod database;
 pub mod doctor;
 mod drives;
 mod engine;
@@ -52,5 +54,6 @@ pub mod tls;
 mod vault;
 mod workers;
 
+pub use database::DatabaseError;
 pub use drives::DriveError;
 pub use error::StartError;

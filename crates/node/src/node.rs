@@ -17,7 +17,7 @@ use crate::assemble::Assembly;
 use crate::backup;
 use crate::checkup::Checkup;
 use crate::clock::SystemClock;
-use crate::cluster::{Cluster, Services, domain_of};
+use crate::cluster::{Cluster, Services, domain_of, let_go};
 use crate::config::Options;
 use crate::control::{
     AccessKeyInfo, Control, ControlError, CreatedAccessKey, KeyBackup, LayoutPlan, LayoutWish, MadeToken,
@@ -193,12 +193,15 @@ impl Node {
             (expiry, UPKEEP_AFTER, jobs::expiry(client())),
             (rewrap, SCRUB_AFTER, jobs::rewrap(client(), self.vault.clone())),
         ];
-        // What only one node may do, the one does that keeps the metadata.
+        // What only one node may do, the steward does: the node that keeps the metadata, or they take turns.
         let is_member = self.in_cluster.as_ref().is_some_and(|cluster| !cluster.is_keeper());
-        let own = |worker: &Arc<Worker>| OWN_WORKERS.contains(&worker.name());
+        let turns = self.in_cluster.as_ref().and_then(|cluster| cluster.turns());
         for (worker, first, job) in all {
-            if !is_member || own(&worker) {
-                self.workers.add(worker, first, job);
+            let own = OWN_WORKERS.contains(&worker.name());
+            match &turns {
+                Some(turn) if !own => self.workers.add_in_turn(worker, first, job, turn.clone()),
+                None if is_member && !own => {}
+                _ => self.workers.add(worker, first, job),
             }
         }
     }
@@ -239,6 +242,7 @@ impl Node {
     /// acknowledged is lost either way.
     pub(crate) async fn stop(&self) {
         self.workers.stop().await;
+        let_go(self).await;
         for drive in self.roster.mounted() {
             if let Err(error) = drive.store.shutdown().await {
                 tracing::warn!(drive = %drive.path.display(), %error, "the drive was not closed cleanly");
@@ -303,6 +307,7 @@ impl Control for Node {
 
     fn back_up_meta(&self) -> Reply<'_, MetaBackup> {
         Box::pin(async {
+            self.refuse_in_database()?;
             self.refuse_elsewhere("a backup of the metadata")?;
             backup::begin(&self.client, &self.roster, &self.vault).await
         })

@@ -125,7 +125,14 @@ async fn run(mut options: Options, announce: impl FnOnce(Announcement)) -> Resul
     let (admin, admin_listen) = bind("operators", options.admin_listen).await?;
     (options.listen, options.admin_listen) = (listen, admin_listen);
     let clock = Arc::new(SystemClock::new());
-    let assembly = assemble(&options, &clock).await?;
+    let assembly = tokio::select! {
+        assembly = assemble(&options, &clock) => assembly?,
+        // It may have to wait for others; nothing is served yet that would have to end in order.
+        name = signals.next() => {
+            tracing::info!("{name}: the start is given up");
+            return Ok(Ended::Cut);
+        }
+    };
     let first = assembly.ground.first;
     let root = ensure_root(&assembly.client, options.root.as_ref(), &clock, &SystemEntropy)
         .await

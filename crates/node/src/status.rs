@@ -39,20 +39,25 @@ pub(crate) struct SurvivalCache {
 impl Node {
     /// Everything worth knowing.
     pub(crate) async fn report(&self) -> Result<Status, ControlError> {
-        let failed = |error: pangea_meta::MetaError| ControlError::Failed { why: error.to_string() };
         let layout = self.client.layout();
         let meta = self.client.meta();
-        let todos = meta.todos(None, PAGE_ROWS_MAX).await.map_err(failed)?;
+        // Without the metadata, everything else is worth knowing all the more.
+        let (todos, away) = match meta.todos(None, PAGE_ROWS_MAX).await {
+            Ok(todos) => (todos, None),
+            Err(error) => (vec![], Some(error.to_string())),
+        };
         let rows: Vec<&TodoRow> = todos.iter().map(|(_, todo)| todo).collect();
         let stripes = stripes(&rows);
         let mut drives = Vec::new();
         for drive in layout.drives.iter().filter(|drive| drive.role != Role::Gone) {
             drives.push(self.drive(drive).await);
         }
-        let metadata = metadata(&meta.status().await.map_err(failed)?);
-        let not_whole_because = self.not_whole(&stripes, &drives);
-        let codes =
-            self.client.codes_used().await.map_err(|e| ControlError::Failed { why: e.to_string() })?;
+        let metadata = metadata(&meta.status().await.unwrap_or_default());
+        let mut not_whole_because = self.not_whole(&stripes, &drives);
+        let is_away = away.is_some();
+        not_whole_because.extend(away);
+        // What older data lies under cannot be asked then.
+        let codes = self.client.codes_used().await.unwrap_or_else(|_| vec![layout.code]);
         let (survives_drives, survives) = self.survives(&layout, &codes, &stripes);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -61,7 +66,7 @@ impl Node {
             endpoint: format!("http://{}", self.options.listen),
             region: self.options.region.clone(),
             uptime_seconds: self.clock.mono_us().saturating_sub(self.started_us) / 1_000_000,
-            ready: self.ready.load(std::sync::atomic::Ordering::Acquire),
+            ready: self.ready.load(std::sync::atomic::Ordering::Acquire) && !is_away,
             whole: not_whole_because.is_empty(),
             not_whole_because,
             durability:
@@ -88,7 +93,7 @@ impl Node {
     /// The members of the cluster, by node id; none for a server on its own.
     pub(crate) fn nodes(&self, drives: &[DriveStatus]) -> Vec<NodeStatus> {
         let Some(cluster) = &self.in_cluster else { return vec![] };
-        let (members, links) = (cluster.members(), cluster.links());
+        let (members, links, steward) = (cluster.members(), cluster.links(), cluster.steward());
         let node = |member: &Member| {
             let link = links.iter().find(|link| link.node == member.node);
             let pulse = cluster.pulse(member.node).map(|(pulse, _)| pulse);
@@ -102,6 +107,7 @@ impl Node {
                 node: id,
                 is_this,
                 keeps_metadata: members.keeper == Some(member.node),
+                is_steward: steward == Some(member.node),
                 state: if up { "up" } else { "down" }.to_owned(),
                 reason: why,
                 addresses: member.addresses.clone(),
@@ -340,5 +346,6 @@ fn metadata(status: &pangea_meta::MetaStatus) -> MetadataStatus {
         snapshot: status.snapshot_seq,
         log_bytes: status.log_bytes,
         log_drives: status.log_drives.iter().map(drive).collect(),
+        notes: status.recovery_notes.clone(),
     }
 }

@@ -73,6 +73,8 @@ struct State {
     failures: u32,
     last_report: Option<String>,
     last_error: Option<String>,
+    /// When it may work, if not always.
+    turn: Option<watch::Receiver<bool>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -151,6 +153,7 @@ impl Worker {
         let limits = self.pace.limits();
         let phase = match state.phase {
             Phase::Waiting | Phase::Running if limits.paused => "paused",
+            Phase::Waiting if state.turn.as_ref().is_some_and(|turn| !*turn.borrow()) => "elsewhere",
             Phase::Waiting if state.next_at.is_none() => "off",
             Phase::Waiting => "waiting",
             Phase::Running => "running",
@@ -177,6 +180,7 @@ impl Worker {
 
     async fn live(self: Arc<Self>, first: Duration, job: Job, mut stop: watch::Receiver<bool>) {
         let mut pause = first;
+        let mut turn = self.lock().turn.clone();
         loop {
             self.wait_for(pause);
             tokio::select! {
@@ -186,7 +190,7 @@ impl Worker {
             }
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
-                () = self.pace.unpaused() => {}
+                () = async { self.pace.unpaused().await; turns(&mut turn, true).await } => {}
             }
             {
                 let mut state = self.lock();
@@ -197,6 +201,7 @@ impl Worker {
             let pass = AssertUnwindSafe(job(self.clone())).catch_unwind();
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
+                () = turns(&mut turn, false) => Ok(Done { report: None, next: Duration::ZERO }),
                 ended = pass => ended.unwrap_or_else(|_| Err("it panicked; this is a bug".into())),
             };
             pause = self.end(ended);
@@ -232,6 +237,17 @@ impl Worker {
                 (RETRY_MIN * 2_u32.saturating_pow(state.failures.min(16) - 1)).min(RETRY_MAX)
             }
         }
+    }
+}
+
+/// Waits until a worker's turn begins or ends; without one it always has it.
+async fn turns(turn: &mut Option<watch::Receiver<bool>>, wanted: bool) {
+    let comes = match turn {
+        None => wanted,
+        Some(turn) => turn.wait_for(|is| *is == wanted).await.is_ok(),
+    };
+    if !comes {
+        std::future::pending().await
     }
 }
 
@@ -277,6 +293,18 @@ impl Workers {
         let task = tokio::spawn(worker.clone().live(first, job, self.stop.subscribe()));
         self.tasks.lock().expect("no code panics while it holds the tasks").push(task);
         self.all.push(worker);
+    }
+
+    /// The same with one that works only while `turn` says so: else another node does it.
+    pub(crate) fn add_in_turn(
+        &mut self,
+        worker: Arc<Worker>,
+        first: Duration,
+        job: Job,
+        turn: watch::Receiver<bool>,
+    ) {
+        worker.lock().turn = Some(turn);
+        self.add(worker, first, job);
     }
 
     /// The one of that name.
@@ -367,6 +395,42 @@ mod tests {
         assert_eq!(until(&worker, pass).await.error, Some("it panicked; this is a bug".into()));
         let pass = worker.request();
         assert_eq!(until(&worker, pass).await.error, None);
+        workers.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_done_in_turn_stops_when_the_turn_ends_and_goes_on_when_it_is_back() {
+        let worker = Worker::new("w", "takes turns", Arc::new(SystemClock::new()));
+        let (runs, turn) = (Arc::new(AtomicU32::new(0)), watch::Sender::new(false));
+        let counted = runs.clone();
+        let job: Job = Box::new(move |_| {
+            let run = counted.fetch_add(1, Ordering::AcqRel) + 1;
+            Box::pin(async move {
+                // The first pass goes on for ever.
+                if run == 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok(Done { report: Some("done".into()), next: NEVER })
+            })
+        });
+        let mut workers = Workers::new();
+        workers.add_in_turn(worker.clone(), Duration::ZERO, job, turn.subscribe());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!((runs.load(Ordering::Acquire), worker.status().state.as_str()), (0, "elsewhere"));
+        turn.send_replace(true);
+        while worker.status().state != "running" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        turn.send_replace(false);
+        while worker.status().state != "elsewhere" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        turn.send_replace(true);
+        let pass = until(&worker, 2).await;
+        assert_eq!(
+            (pass.report, worker.report(1).map(|pass| pass.finished)),
+            (Some("done".into()), Some(true))
+        );
         workers.stop().await;
     }
 

@@ -97,6 +97,8 @@ pub struct JoinQuestion {
     pub version: String,
     /// Its clock, ms since 1970.
     pub now_ms: u64,
+    /// The cluster whose metadata its database holds, if it was told of a database.
+    pub database: Option<ClusterId>,
 }
 
 /// What a newcomer is told.
@@ -130,6 +132,8 @@ impl JoinQuestion {
         put_domain(&mut out, &self.domain);
         out.put_bytes(self.version.as_bytes());
         out.put_u64(self.now_ms);
+        out.put_u8(u8::from(self.database.is_some()));
+        self.database.iter().for_each(|cluster| out.put_raw(&cluster.0));
         out
     }
 
@@ -152,6 +156,7 @@ impl JoinQuestion {
             domain: take_domain(&mut r)?,
             version: r.str()?.to_owned(),
             now_ms: r.u64()?,
+            database: if r.bool()? { Some(ClusterId(r.array()?)) } else { None },
         };
         r.finish()?;
         Ok(question)
@@ -240,6 +245,7 @@ mod tests {
             domain: Domain { site: "s".into(), ..Domain::default() },
             version: "0.1".into(),
             now_ms: 5,
+            database: Some(ClusterId([7; 16])),
         };
         let bytes = question.encode();
         assert_eq!(JoinQuestion::decode(&bytes), Ok(question));

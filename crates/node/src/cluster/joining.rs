@@ -14,7 +14,7 @@ use pangea_core::cluster::{
     JoinAnswer, JoinQuestion, JoinToken, Member, MemberError, Members, NodeQuestion, Welcome, join_proof,
 };
 use pangea_core::codec::{Malformed, Put as _, Reader};
-use pangea_core::id::NodeId;
+use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::keys::{derive, open_small, seal_small};
 use pangea_core::meta::Command;
 use pangea_core::seam::{Clock as _, random};
@@ -87,11 +87,12 @@ pub(crate) struct Joined {
     pub(crate) members: Members,
 }
 
-/// Asks to become a member.
+/// Asks to become a member. `database` is the cluster whose metadata the newcomer's database holds, if it was told of one.
 pub(crate) async fn join(
     token: &JoinToken,
     identity: &NodeIdentity,
     member: &Member,
+    database: Option<ClusterId>,
     now_ms: u64,
 ) -> Result<Joined, JoinError> {
     let mut why = Vec::new();
@@ -106,6 +107,7 @@ pub(crate) async fn join(
                 domain: member.domain.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 now_ms,
+                database,
             };
             Bytes::from(question.encode())
         };
@@ -294,6 +296,7 @@ impl Door {
             let seconds = apart.as_secs();
             return Err(format!("the clocks of the two nodes are {seconds} s apart: set them right first"));
         }
+        same_metadata(cluster.keeper().is_none(), node.cluster, question.database)?;
         let JoinQuestion { addresses, domain, .. } = question;
         let member = Member { node: peer, addresses, domain, joined_ms: now_ms };
         let changed = change_members(&node.client, |members| members.put(member.clone())).await;
@@ -306,6 +309,26 @@ impl Door {
         let keys =
             ring.seal(&key_of(&channel, &token.secret), &SystemEntropy).map_err(|error| error.to_string())?;
         Ok(Welcome { cluster: node.cluster, keys, members })
+    }
+}
+
+/// A newcomer must look for the metadata where the members have it.
+fn same_metadata(in_database: bool, ours: ClusterId, theirs: Option<ClusterId>) -> Result<(), String> {
+    match (in_database, theirs) {
+        (true, None) => {
+            Err("the metadata of this cluster lies in PostgreSQL: name the same database as the other nodes \
+                             with --meta (or PANGEA_META)"
+                .into())
+        }
+        (true, Some(theirs)) if theirs != ours => Err(format!(
+            "the database that the node was told of holds the metadata of cluster {theirs}, and this is {ours}: name the \
+             same database as the other nodes with --meta (or PANGEA_META)"
+        )),
+        (false, Some(_)) => {
+            Err("the metadata of this cluster lies with one of its nodes: start the node without --meta"
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::{Card, Standing, join};
 use crate::clock::SystemClock;
 use crate::config::{ClusterOptions, Options};
+use crate::database::{agrees, cluster_in};
 use crate::drives::Directory;
 use crate::entropy::SystemEntropy;
 use crate::error::StartError;
@@ -27,24 +28,27 @@ pub(crate) async fn stand(options: &Options, clock: &SystemClock) -> Result<Stoo
     let wishes = &options.cluster;
     let (ground, standing) = match (look_first(options)?, &wishes.join) {
         (First::Untouched(directories, unlock), Some(token)) => {
-            return newcomer(directories, unlock, token, wishes, clock).await;
+            return newcomer(directories, unlock, token, options, clock).await;
         }
         (First::Untouched(directories, unlock), None) => {
             let ground = make(directories, unlock, options.erasure, clock)?;
-            let standing = first_member(wishes, clock)?;
-            (ground, standing)
+            (ground, first_member(options, clock)?)
         }
         (First::Known(ground), join) => {
             let ground = *ground;
             let card = Card::read(&paths(&ground.directories), &ground.ring);
             let card = card.map_err(|error| StartError::Cluster { why: error.to_string() })?;
+            agrees(&ground, card.as_ref(), options.meta.is_some())?;
             match (card, join) {
+                (Some(card), Some(token)) if card.members.get(token.member).is_none() => {
+                    return Err(StartError::Cluster { why: taken(&ground) });
+                }
                 (Some(card), _) => {
                     let standing = back(card, wishes, clock)?;
                     (ground, Some(standing))
                 }
                 (None, Some(_)) => return Err(StartError::Cluster { why: taken(&ground) }),
-                (None, None) => (ground, first_member(wishes, clock)?),
+                (None, None) => (ground, first_member(options, clock)?),
             }
         }
     };
@@ -55,7 +59,7 @@ pub(crate) async fn stand(options: &Options, clock: &SystemClock) -> Result<Stoo
 
 fn taken(ground: &Ground) -> String {
     format!(
-        "these directories are a cluster of their own, {}: a token lets in only nodes with empty directories",
+        "these directories belong to another cluster already, {}: a token lets in only nodes with empty directories",
         ground.ring.cluster
     )
 }
@@ -66,11 +70,12 @@ fn paths(directories: &[Directory]) -> Vec<PathBuf> {
 }
 
 /// A node that others may join from now on, if it is told where to listen.
-fn first_member(wishes: &ClusterOptions, clock: &SystemClock) -> Result<Option<Standing>, StartError> {
+fn first_member(options: &Options, clock: &SystemClock) -> Result<Option<Standing>, StartError> {
+    let wishes = &options.cluster;
     let Some(listen) = wishes.listen else { return Ok(None) };
     let mut standing = fresh(listen, wishes, clock)?;
     let members = &mut standing.card.members;
-    members.keeper = Some(standing.member.node);
+    members.keeper = options.meta.is_none().then_some(standing.member.node);
     members.put(standing.member.clone()).map_err(|error| StartError::Cluster { why: error.to_string() })?;
     Ok(Some(standing))
 }
@@ -102,16 +107,21 @@ async fn newcomer(
     directories: Vec<Directory>,
     unlock: Unlock,
     token: &JoinToken,
-    wishes: &ClusterOptions,
+    options: &Options,
     clock: &SystemClock,
 ) -> Result<Stood, StartError> {
+    let wishes = &options.cluster;
     let Some(listen) = wishes.listen else {
         let why =
             "a node that joins a cluster must be told where other nodes reach it: --node-listen HOST:PORT";
         return Err(StartError::Cluster { why: why.into() });
     };
     let mut standing = fresh(listen, wishes, clock)?;
-    let joined = join(token, &standing.identity, &standing.member, clock.wall_ms()).await;
+    let database = match &options.meta {
+        Some(database) => Some(cluster_in(database).await?),
+        None => None,
+    };
+    let joined = join(token, &standing.identity, &standing.member, database, clock.wall_ms()).await;
     let joined = joined.map_err(StartError::Join)?;
     standing.card.members = joined.members;
     standing.card.sequence = 1;

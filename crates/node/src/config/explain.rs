@@ -1,11 +1,15 @@
 //! What a server would be told, setting by setting, and who told it.
 
+use super::database::META_PATIENCE_DEFAULT;
 use super::{
     ADMIN_LISTEN, ADMIN_LISTEN_DEFAULT, ANSWER_GRACE, ANSWER_RATE, BODY_GRACE, BODY_RATE, ConfigError,
     GatewayOptions, HEAD_TIMEOUT, IDLE_TIMEOUT, IO_ENGINE, KEY_RATE, LISTEN, LISTEN_DEFAULT, LISTS, LOG,
-    LOG_DEFAULT, Layer, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS,
-    QUEUE_WAIT, REGION, REGION_DEFAULT, SCRUB_DAYS, SCRUB_DAYS_DEFAULT, SETTINGS, resolve, stack,
+    LOG_DEFAULT, Layer, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_PUT_BYTES, MAX_REQUESTS, META,
+    META_PATIENCE, QUEUE_WAIT, REGION, REGION_DEFAULT, SCRUB_DAYS, SCRUB_DAYS_DEFAULT, SETTINGS, resolve,
+    stack,
 };
+
+const NOT_SHOWN: &str = "(set, not shown)";
 
 /// One setting as it resulted.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -39,7 +43,11 @@ pub fn explain(
             Some((value, layer.place(setting.name)))
         });
         let (value, source) = match given {
-            Some((_, source)) if setting.secret => (Some("(set, not shown)".to_owned()), source),
+            Some((_, source)) if setting.secret => (Some(NOT_SHOWN.to_owned()), source),
+            // Its URL may hold a password.
+            Some((url, source)) if setting.name == META => {
+                (Some(crate::database::shown(&url).unwrap_or_else(|| NOT_SHOWN.to_owned())), source)
+            }
             Some((value, source)) => (Some(value), source),
             None => (default(setting.name), "default".to_owned()),
         };
@@ -58,6 +66,7 @@ fn default(name: &str) -> Option<String> {
         REGION => REGION_DEFAULT.to_owned(),
         LOG => LOG_DEFAULT.to_owned(),
         IO_ENGINE => "auto".to_owned(),
+        META_PATIENCE => META_PATIENCE_DEFAULT.to_string(),
         SCRUB_DAYS => SCRUB_DAYS_DEFAULT.to_string(),
         MAX_CONNECTIONS => limits.connections_max.to_string(),
         MAX_CONNECTIONS_PER_ADDRESS => limits.connections_per_address_max.to_string(),

@@ -63,7 +63,7 @@ fn an_unknown_key_is_named_with_the_nearest_valid_one() {
         Some("admin_listn = \"x\""),
         expect![[r#"
             /pangea.toml: there is no setting `admin_listn`; did you mean `admin_listen`?
-            valid settings: drives, listen, admin_listen, erasure, region, key_file, root_access_key, io_engine, scrub_days, log, domain, tls, tls_cert, tls_key, request_log, max_connections, max_connections_per_address, max_requests, key_rate, queue_wait, head_timeout, idle_timeout, body_grace, body_rate, answer_grace, answer_rate, max_put_bytes"#]],
+            valid settings: drives, listen, admin_listen, erasure, region, key_file, root_access_key, io_engine, scrub_days, log, domain, tls, tls_cert, tls_key, node_listen, advertise, join, label, meta, meta_patience, request_log, max_connections, max_connections_per_address, max_requests, key_rate, queue_wait, head_timeout, idle_timeout, body_grace, body_rate, answer_grace, answer_rate, max_put_bytes"#]],
     );
     refused(
         &[("drives", "a")],
@@ -71,7 +71,7 @@ fn an_unknown_key_is_named_with_the_nearest_valid_one() {
         Some("[server]\nlisten = \"x\""),
         expect![[r#"
             /pangea.toml: there is no setting `server`
-            valid settings: drives, listen, admin_listen, erasure, region, key_file, root_access_key, io_engine, scrub_days, log, domain, tls, tls_cert, tls_key, request_log, max_connections, max_connections_per_address, max_requests, key_rate, queue_wait, head_timeout, idle_timeout, body_grace, body_rate, answer_grace, answer_rate, max_put_bytes"#]],
+            valid settings: drives, listen, admin_listen, erasure, region, key_file, root_access_key, io_engine, scrub_days, log, domain, tls, tls_cert, tls_key, node_listen, advertise, join, label, meta, meta_patience, request_log, max_connections, max_connections_per_address, max_requests, key_rate, queue_wait, head_timeout, idle_timeout, body_grace, body_rate, answer_grace, answer_rate, max_put_bytes"#]],
     );
 }
 

@@ -11,7 +11,7 @@ use pangea_core::layout::{LayoutDrive, Role};
 use pangea_core::seam::Clock as _;
 
 use super::Node;
-use crate::cluster::{Cluster, Door, change_members, make_token, watch};
+use crate::cluster::{Cluster, Door, change_members, hold, make_token, round, watch};
 use crate::control::{ControlError, MadeToken, TokenWish};
 use crate::error::StartError;
 
@@ -28,6 +28,8 @@ impl Node {
         let changed = change_members(&self.client, |members| {
             if is_keeper {
                 members.keeper = Some(me);
+            } else if members.keeper.is_none() && members.all().is_empty() {
+                // The first of a cluster whose metadata lies in a database.
             } else if members.get(me).is_none() {
                 return Err(MemberError::Unknown(me));
             }
@@ -40,7 +42,12 @@ impl Node {
         // Both are set once: there is one start.
         let _ = self.services.node.set(Arc::downgrade(self));
         cluster.tcp().set_join_door(Arc::new(Door::new(Arc::downgrade(self))));
+        // What is said of the cluster from now on is what it is.
+        round(self, cluster).await;
         tokio::spawn(watch(Arc::downgrade(self)));
+        if cluster.is_in_database() {
+            tokio::spawn(hold(Arc::downgrade(self)));
+        }
         Ok(())
     }
 
@@ -68,13 +75,21 @@ impl Node {
 
     /// Tells whoever mends that this node's drives may lack shards, until that was heard.
     pub(crate) async fn tell_what_is_lacking(&self) {
-        let Some(cluster) = self.in_cluster.as_ref().filter(|cluster| !cluster.is_keeper()) else { return };
+        let Some(cluster) = &self.in_cluster else { return };
+        if cluster.is_steward() {
+            if self.lacking.swap(false, Ordering::AcqRel) {
+                self.wake_for_census();
+            }
+            return;
+        }
         let came_back = self.reshaper.take_census();
         if !self.lacking.swap(false, Ordering::AcqRel) && !came_back {
             return;
         }
-        let told = match cluster.keeper() {
-            Some(keeper) => matches!(cluster.ask(keeper, &NodeQuestion::Census).await, Ok(NodeAnswer::Done)),
+        let told = match cluster.steward().filter(|steward| *steward != cluster.me()) {
+            Some(steward) => {
+                matches!(cluster.ask(steward, &NodeQuestion::Census).await, Ok(NodeAnswer::Done))
+            }
             None => false,
         };
         if !told {
@@ -137,13 +152,26 @@ impl Node {
         Err(refused(format!("{what} is not there yet in a cluster of several nodes")))
     }
 
-    /// Only the node that keeps the metadata can do this.
+    /// Only the steward can do this.
     pub(super) fn refuse_elsewhere(&self, what: &str) -> Result<(), ControlError> {
-        let Some(cluster) = self.in_cluster.as_ref().filter(|cluster| !cluster.is_keeper()) else {
+        let Some(cluster) = self.in_cluster.as_ref().filter(|cluster| !cluster.is_steward()) else {
             return Ok(());
         };
-        let keeper = cluster.keeper().map(|node| node.to_string()).unwrap_or_default();
-        Err(refused(format!("ask node {keeper}, which keeps the metadata, for {what}")))
+        let why = "which does what only one node may do";
+        Err(refused(match cluster.steward().filter(|steward| *steward != cluster.me()) {
+            Some(steward) => format!("ask node {steward}, {why}, for {what}"),
+            None => format!("no node is the steward now, {why}: ask again for {what} in a few seconds"),
+        }))
+    }
+
+    /// A database is backed up with its own tools.
+    pub(super) fn refuse_in_database(&self) -> Result<(), ControlError> {
+        if self.options.meta.is_none() {
+            return Ok(());
+        }
+        Err(refused(
+            "the metadata lies in PostgreSQL: back it up with its own tools (pg_basebackup with the log archived, or pg_dump)",
+        ))
     }
 }
 
