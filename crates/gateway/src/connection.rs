@@ -227,24 +227,28 @@ const LINE_START_MAX: usize = 24;
 
 impl HeadScan {
     fn push(&mut self, bytes: &[u8]) -> bool {
-        let mut malformed = false;
-        for byte in bytes {
-            if self.ended {
-                break;
-            }
-            if *byte == b'\n' {
+        let (mut malformed, mut left) = (false, bytes);
+        while !self.ended && !left.is_empty() {
+            let end = left.iter().position(|byte| *byte == b'\n');
+            let (line, behind) = left.split_at(end.unwrap_or(left.len()));
+            self.add(line);
+            left = behind.get(1..).unwrap_or_default();
+            if end.is_some() {
                 malformed |= self.line.last() != Some(&b'\r');
                 self.ended = self.line == b"\r" || self.line.is_empty();
                 malformed |= self.end_line();
-                continue;
             }
-            // Of a long line only the start and the last byte matter.
-            if self.line.len() > LINE_START_MAX {
-                self.line.pop();
-            }
-            self.line.push(*byte);
         }
         malformed
+    }
+
+    /// Of a long line only the start and the last byte matter.
+    fn add(&mut self, more: &[u8]) {
+        let Some((last, before)) = more.split_last() else { return };
+        self.line.truncate(LINE_START_MAX);
+        let room = LINE_START_MAX - self.line.len();
+        self.line.extend_from_slice(&before[..before.len().min(room)]);
+        self.line.push(*last);
     }
 
     fn end_line(&mut self) -> bool {
