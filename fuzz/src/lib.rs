@@ -4,6 +4,7 @@
 //! tag would stop every mutation at the door, the target puts the right one in place first, so that the fields behind it
 //! are reached. `seeds` makes the kept inputs of `seeds/TARGET`; a test holds the committed files to it.
 
+pub mod cluster;
 pub mod drive;
 pub mod erasure;
 pub mod front;

@@ -56,6 +56,9 @@ pub fn all() -> Vec<Seed> {
         add("wire_frame", name, bytes);
     }
     add("node_frames", "a_conversation", node_frames());
+    for (name, bytes) in crate::cluster::inputs() {
+        add("cluster_words", name, bytes);
+    }
     for (name, bytes) in chunks() {
         add("sealed_chunk", name, bytes);
     }
@@ -373,10 +376,11 @@ mod tests {
     /// What a target is called and does.
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 21] = [
+    const TARGETS: [Target; 22] = [
         ("audit_record", crate::wire::audit_record),
         ("checkpoint", drive::checkpoint),
         ("extent_record", drive::extent_record),
+        ("cluster_words", crate::cluster::words),
         ("front_chunked", crate::front::chunked),
         ("front_form", crate::front::form),
         ("front_range", crate::front::range),
