@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -238,6 +239,13 @@ class Cluster:
             check(waited < TAKEOVER_SECONDS, f"no steward after {waited:.0f} s")
             time.sleep(0.3)
 
+    def wait_for_repair_by(self, node):
+        """What the one before left undone, this one does: the node that came back gets shards."""
+        started = time.monotonic()
+        while not re.search(r"this node is the steward(.|\n)*\b[1-9][0-9]* shards written", node.log.read_text()):
+            check(time.monotonic() - started < 20, f"the new steward mends nothing: {node.log_tail()}")
+            time.sleep(0.3)
+
     def all_exact(self, node, when):
         s3 = node.client()
         equal(boto_list(s3, BUCKET), sorted(self.bodies), f"listing through {node.name} {when}")
@@ -315,15 +323,13 @@ class Cluster:
             self.bodies[key] = f"{number}".encode() * (10 + 7000 * number)
             s3.put_object(Bucket=BUCKET, Key=key, Body=self.bodies[key])
         equal(steward.status()["whole"], False, "whole with a node down")
-        others[0].start()
         steward.kill()
+        others[0].start()
         s3 = others[1].client()
         for key in list(self.bodies)[-12:]:
             same_bytes(read_object(s3, BUCKET, key), self.bodies[key], f"{key} with the steward down")
         next_one = self.wait_for_steward(other_than=steward)
-        started = time.monotonic()
-        while next_one.status()["stripes"]["by_missing"] and time.monotonic() - started < 20:
-            time.sleep(0.3)
+        self.wait_for_repair_by(next_one)
         steward.start()
         self.nodes[0].wait_until_whole(30)
         equal(self.wait_for_steward().name, next_one.name, "the steward once all are back")

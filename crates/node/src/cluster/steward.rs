@@ -212,3 +212,46 @@ pub(crate) async fn let_go(node: &Node) {
         Err(_) => tracing::warn!("the steward's lease was not given back in time: it runs out by itself"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(token: u64, expires_ms: u64) -> LeaseRow {
+        LeaseRow { holder: LeaseId([9; 16]), token, expires_ms }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_taken_over_only_after_it_was_seen_unchanged_for_as_long_as_it_lasts() {
+        let stewardship = Stewardship::default();
+        let other = Some(NodeId([9; 32]));
+        let second = Duration::from_secs(1);
+        // Prolonged all the time, whatever its expiry says on this node's clock: never.
+        for n in 0..60 {
+            assert!(!stewardship.watch(lease(1, n), other, Instant::now()), "{n}");
+            tokio::time::advance(second).await;
+        }
+        for n in 0..15 {
+            assert!(!stewardship.watch(lease(1, 99), other, Instant::now()), "{n}");
+            tokio::time::advance(second).await;
+        }
+        assert!(stewardship.watch(lease(1, 99), other, Instant::now()));
+        assert!(!stewardship.watch(lease(2, 99), other, Instant::now()), "somebody was faster");
+        assert_eq!(stewardship.known(), other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_ends_before_its_lease_does_and_never_begins_again_in_a_node_that_stops() {
+        let (stewardship, me) = (Stewardship::default(), NodeId([1; 32]));
+        let turns = stewardship.turns();
+        assert!(!stewardship.is_ours() && !*turns.borrow());
+        stewardship.begin(Instant::now() + LASTS - MARGIN, me);
+        assert!(stewardship.is_ours() && *turns.borrow());
+        tokio::time::advance(LASTS - MARGIN).await;
+        assert!(!stewardship.is_ours(), "whatever was heard meanwhile");
+        stewardship.end();
+        stewardship.lock().leaving = true;
+        stewardship.begin(Instant::now() + LASTS, me);
+        assert!(!stewardship.is_ours() && !*turns.borrow());
+    }
+}
