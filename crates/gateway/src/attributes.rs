@@ -237,12 +237,10 @@ pub(crate) fn is_about_bytes(name: &str) -> bool {
     name.starts_with("x-amz-checksum-")
 }
 
-/// The encryption that answers name, if the writer asked for it by name.
-pub(crate) fn encryption(attributes: &[(String, String)]) -> Option<ServerSideEncryption> {
-    attributes
-        .iter()
-        .find(|(name, _)| name == SSE)
-        .map(|(_, value)| ServerSideEncryption::from(value.clone()))
+/// The encryption that answers name, whoever wrote the object and whatever was asked: everything is encrypted, and S3 has one
+/// name for that.
+pub(crate) fn encryption() -> Option<ServerSideEncryption> {
+    Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256))
 }
 
 /// A time as answers show it.
@@ -280,7 +278,7 @@ macro_rules! shown {
         $output.expires = headers.expires;
         $output.website_redirect_location = headers.redirect;
         $output.metadata = headers.metadata;
-        $output.server_side_encryption = headers.encryption.map(s3s::dto::ServerSideEncryption::from);
+        $output.server_side_encryption = $crate::attributes::encryption();
     }};
 }
 pub(crate) use shown;

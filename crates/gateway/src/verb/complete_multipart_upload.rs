@@ -40,7 +40,7 @@ pub(crate) async fn run(
         key: Some(input.key.clone()),
         location: Some(format!("/{}/{}", input.bucket, input.key)),
         checksum_type: checksum.checksum_type.clone(),
-        server_side_encryption: encryption(&done.attributes),
+        server_side_encryption: encryption(),
         version_id: done.version.map(|(id, null)| names::version_text(id, null)),
         ..CompleteMultipartUploadOutput::default()
     };

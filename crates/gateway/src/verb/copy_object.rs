@@ -72,7 +72,7 @@ pub(crate) async fn run(
     Ok(S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: names::told_version(source.bucket.versioning, &source.version),
-        server_side_encryption: encryption(&done.attributes),
+        server_side_encryption: encryption(),
         version_id: done.version.map(|(id, null)| names::version_text(id, null)),
         ..CopyObjectOutput::default()
     }))

@@ -30,7 +30,7 @@ pub(crate) async fn run(
         attributes.push((TYPE.to_owned(), kind.to_owned()));
     }
     attributes.sort_unstable();
-    let server_side_encryption = encryption(&attributes);
+    let server_side_encryption = encryption();
     let input = &call.input;
     let (client, owner) = (&gate.client, &call.principal.access_key);
     let upload = client.create_upload(&input.bucket, input.key.as_bytes(), attributes, owner).await;

@@ -35,7 +35,7 @@ pub(crate) async fn run(
     let mut output = PutObjectOutput {
         checksum_type: checksum.checksum_type.clone(),
         e_tag: Some(condition::told(done.etag)),
-        server_side_encryption: encryption(&done.attributes),
+        server_side_encryption: encryption(),
         size: Some(signed(done.size)),
         version_id: done.version.map(|(id, null)| names::version_text(id, null)),
         ..PutObjectOutput::default()

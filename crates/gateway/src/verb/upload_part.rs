@@ -36,7 +36,7 @@ pub(crate) async fn run(
     let done = gate.client.put_part(part, body, accept).await.map_err(|error| call.refuse(error))?;
     let mut output = UploadPartOutput {
         e_tag: Some(condition::told(ETag { md5: done.part.md5, parts: 0 })),
-        server_side_encryption: encryption(&upload.attributes),
+        server_side_encryption: encryption(),
         ..UploadPartOutput::default()
     };
     show_checksum!(output, checksum(&done.part.attributes));

@@ -6,7 +6,7 @@ use s3s::dto::{CopyPartResult, UploadPartCopyInput, UploadPartCopyOutput};
 use s3s::{S3Response, S3Result, s3_error};
 
 use crate::adapter::Gate;
-use crate::attributes::{checksum, show_checksum, time};
+use crate::attributes::{checksum, encryption, show_checksum, time};
 use crate::auth::Call;
 use crate::checksum::{Digests, algorithm_of, checked};
 use crate::copy_source::{find, source_conditions};
@@ -54,6 +54,7 @@ pub(crate) async fn run(
     Ok(S3Response::new(UploadPartCopyOutput {
         copy_part_result: Some(result),
         copy_source_version_id: names::told_version(source.bucket.versioning, &source.version),
+        server_side_encryption: encryption(),
         ..UploadPartCopyOutput::default()
     }))
 }

@@ -86,6 +86,26 @@ async fn ranges_and_conditions_of_reads() {
     rig.stop().await;
 }
 
+/// As S3 answers since every object there is encrypted; SDKs' users look for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_object_says_that_it_is_encrypted() {
+    let rig = Rig::new().await;
+    let copied = Ask::new("PUT", "/bucket/copy").header("x-amz-copy-source", "bucket/k").body(b"");
+    let asked = Ask::new("PUT", "/bucket/k").header("x-amz-server-side-encryption", "AES256").body(b"x");
+    let plain = Ask::new("PUT", "/bucket/k").body(b"x");
+    let upload = Ask::new("POST", "/bucket/k?uploads").body(b"");
+    let (get, head) = (Ask::new("GET", "/bucket/copy"), Ask::new("HEAD", "/bucket/k"));
+    for ask in [asked, plain, copied, upload, get, head] {
+        let (shown, answer) = (format!("{} {}", ask.method, ask.target), rig.ask(ask).await);
+        assert_eq!(
+            (answer.status, answer.get("x-amz-server-side-encryption")),
+            (200, Some("AES256")),
+            "{shown}"
+        );
+    }
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_and_metadata_travel_with_the_object() {
     let rig = Rig::new().await;
