@@ -360,14 +360,27 @@ class Cluster:
             same_bytes(read_object(clients[number % NODES], BUCKET, key), body, key)
         self.wait_for_steward()
 
-    def what_does_not_belong_together_is_refused(self, _args):
-        empty = self.database.make("empty")
-        single = Node(self.work, "single", self.database.make("other"))
+    def a_server_on_its_own_becomes_the_first_of_a_cluster(self, args):
+        single = self.single = Node(self.work, "single", self.database.make("other"), "--erasure", "1+1")
+        added, body = self.work / "added", random_bytes(random.Random(args.seed), 300 * KIB)
+        added.mkdir()
         with serving(single):
             equal(single.status()["metadata"]["engine"], "postgres", "the engine of a single server")
             check(single.worker("completion") != "elsewhere", "a single server does its own work")
-            single.client().create_bucket(Bucket="own")
+            single.operator("drive", "add", str(added))
+            single.client().create_bucket(Bucket=BUCKET)
+            single.client().put_object(Bucket=BUCKET, Key="own", Body=body)
             single.stop()
+            single.args += ["--node-listen", f"127.0.0.1:{free_port()}"]
+            single.start()
+            status = single.status()
+            equal([drive["state"] for drive in status["drives"]], ["ok", "ok"], "its drives, one of them added")
+            equal([node["is_steward"] for node in status["nodes"]], [True], "a node alone is the steward")
+            same_bytes(read_object(single.client(), BUCKET, "own"), body, "what it held before")
+            single.stop()
+
+    def what_does_not_belong_together_is_refused(self, _args):
+        empty, single = self.database.make("empty"), self.single
         embedded = Node(self.work, "embedded", None)
         with serving(embedded):
             embedded.stop()
@@ -429,6 +442,7 @@ def run():
             cluster.of_racing_writers_through_three_gateways_one_wins,
             cluster.any_node_may_be_killed_and_another_is_steward,
             cluster.the_database_is_killed_under_load_and_nothing_is_lost,
+            cluster.a_server_on_its_own_becomes_the_first_of_a_cluster,
             cluster.what_does_not_belong_together_is_refused,
             cluster.all_nodes_end_in_order_and_are_back,
         ]

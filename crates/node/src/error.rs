@@ -110,7 +110,7 @@ impl StartError {
             }
             Self::Meta(MetaError::Stale { found: 0, .. }) => {
                 "name all directories of the cluster: the metadata is on one that is missing; if it is in a database, name \
-                 that: --meta postgres://…"
+                 that: --meta postgres://…; if it is lost, `pangea meta restore FILE DIR...` brings a backup back"
                     .into()
             }
             Self::Meta(MetaError::Stale { .. } | MetaError::LogLost { .. }) => {

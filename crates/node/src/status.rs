@@ -69,9 +69,13 @@ impl Node {
             ready: self.ready.load(std::sync::atomic::Ordering::Acquire) && !is_away,
             whole: not_whole_because.is_empty(),
             not_whole_because,
-            durability:
-                "an acknowledged write survives power loss: every shard and the metadata log are synced first"
-                    .to_owned(),
+            durability: format!(
+                "an acknowledged write survives power loss: every shard {} first",
+                match self.options.meta {
+                    None => "and the metadata log are synced",
+                    Some(_) => "is synced and PostgreSQL has committed",
+                }
+            ),
             layout: LayoutStatus {
                 epoch: layout.epoch,
                 code: layout.code.to_string(),

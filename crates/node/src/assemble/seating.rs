@@ -55,7 +55,11 @@ pub(super) async fn settle(
         let current = read_current(meta).await?;
         let (revision, found) = current.map_or((0, None), |(revision, layout)| (revision, Some(layout)));
         let layout = found.clone().map(|layout| owned(layout, ground, &stands));
-        ground.look_at_added(&added_drives(meta, &added_setting(member)).await?, layout.as_ref());
+        let mut added = added_drives(meta, &added_setting(member)).await?;
+        if let Some(layout) = layout.as_ref().filter(|_| options.meta.is_some()) {
+            added.extend(added_alone(meta, ground, layout).await?);
+        }
+        ground.look_at_added(&added, layout.as_ref());
         let codes = match &layout {
             Some(layout) => codes_used(meta, layout).await.map_err(StartError::Meta)?,
             None => vec![],
@@ -104,6 +108,23 @@ pub(crate) async fn added_drives(meta: &dyn Meta, setting: &str) -> Result<Vec<P
     let setting = meta.setting(setting).await.map_err(StartError::Meta)?;
     let text = setting.map(|(_, bytes)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     Ok(text.lines().map(PathBuf::from).collect())
+}
+
+/// Those that were added to this node while it was on its own, its metadata in a database.
+async fn added_alone(
+    meta: &dyn Meta,
+    ground: &Ground,
+    layout: &Layout,
+) -> Result<impl Iterator<Item = PathBuf>, StartError> {
+    let added = added_drives(meta, &added_setting(None)).await?;
+    let node = ground.node_id();
+    let ours: Vec<PathBuf> = layout
+        .drives
+        .iter()
+        .filter(|drive| drive.node == node)
+        .map(|drive| PathBuf::from(&drive.path))
+        .collect();
+    Ok(added.into_iter().filter(move |path| ours.contains(path)))
 }
 
 /// The current layout; `None` before the first was written.
