@@ -150,7 +150,8 @@ fn run_clients(steps: &mut Steps, mut ready: Ready, clients: &[Client]) -> Resul
     Ok(())
 }
 
-/// `cargo xtask s3-tests --suite DIR [--record]`: a checkout of ceph/s3-tests against a server of its own.
+/// `cargo xtask s3-tests --suite DIR [--record]`: a checkout of ceph/s3-tests against a server of its own. The last line on
+/// stdout is the suite's own tally, so no tally of steps follows it.
 pub fn s3_tests(arguments: &[String]) -> Result<bool> {
     let mut steps = Steps::default();
     let mut python = None;
@@ -158,17 +159,16 @@ pub fn s3_tests(arguments: &[String]) -> Result<bool> {
         python = Some(setup::python(setup::SUITE_VENV)?);
         Ok(())
     }) && steps.run(BUILD, || call(cargo().args(["build", "-p", "pangea-cli"]), BUILD_LIMIT));
-    match python.filter(|_| ready) {
-        Some(python) => {
-            // It runs where we were called: the suite may be named from there.
-            let mut command = Command::new(python);
-            command.arg(root().join("tests/s3/run.py")).args(arguments);
-            command.env("PANGEA_BIN", target_dir()?.join("debug/pangea")).env("PYTHONDONTWRITEBYTECODE", "1");
-            steps.run("ceph/s3-tests", || call(&mut command, BUILD_LIMIT));
-        }
-        None => steps.blocked("ceph/s3-tests", VENV),
-    }
-    Ok(steps.finish())
+    let Some(python) = python.filter(|_| ready) else {
+        steps.blocked("ceph/s3-tests", VENV);
+        return Ok(steps.finish());
+    };
+    // It runs where we were called: the suite may be named from there.
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/s3/run.py")).args(arguments);
+    command.env("PANGEA_BIN", target_dir()?.join("debug/pangea")).env("PYTHONDONTWRITEBYTECODE", "1");
+    call(&mut command, BUILD_LIMIT).context("ceph/s3-tests")?;
+    Ok(true)
 }
 
 const SIM: [&str; 8] = ["run", "--release", "--quiet", "-p", "pangea-sim", "--bin", "pangea-sim", "--"];
@@ -207,13 +207,18 @@ pub fn soak(args: &[String]) -> Result<bool> {
             Ok(true)
         }
         [what] if what == "postgres" => {
-            call(cargo().args(["run", "--release", "-p", "pangea-postgres", "--example", "soak"]), SOAK_LIMIT)?;
+            call(
+                cargo().args(["run", "--release", "-p", "pangea-postgres", "--example", "soak"]),
+                SOAK_LIMIT,
+            )?;
             Ok(true)
         }
         [what] if what == "room" => soak_client(ROOM_SOAK),
         [what] if what == "kills" => soak_client(KILLS_SOAK),
         [what] if what == "power" => soak_client(POWER_SOAK),
-        other => bail!("nothing to soak called {other:?}; there are: model, crash, kills, postgres, power, room"),
+        other => {
+            bail!("nothing to soak called {other:?}; there are: model, crash, kills, postgres, power, room")
+        }
     }
 }
 
