@@ -32,7 +32,8 @@ pub(crate) async fn watch(node: Weak<Node>) {
     }
 }
 
-async fn round(node: &Arc<Node>, cluster: &Arc<Cluster>) {
+/// Asks everyone once.
+pub(crate) async fn round(node: &Arc<Node>, cluster: &Arc<Cluster>) {
     let (mut epoch, mut revision, mut came) = (0, 0, false);
     for (peer, answer) in cluster.ask_all(&NodeQuestion::Pulse).await {
         match answer {
