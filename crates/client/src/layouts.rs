@@ -103,8 +103,16 @@ impl Layouts {
 
     /// Knows these from now on, and no others.
     fn replace(&self, layouts: Vec<Layout>) {
+        let newest = layouts.last().map_or(0, |layout| layout.epoch);
         let layouts = layouts.into_iter().map(|layout| (layout.epoch, Arc::new(layout))).collect();
-        *self.known.write().expect("no code panics while it holds the layouts") = layouts;
+        {
+            let mut known = self.known.write().expect("no code panics while it holds the layouts");
+            if known.last_key_value().is_some_and(|(epoch, _)| *epoch > newest) {
+                // A slow reading ends after a quick one that began later.
+                return;
+            }
+            *known = layouts;
+        }
         self.placements.lock().expect("no code panics while it holds the placements").clear();
     }
 }

@@ -95,6 +95,11 @@ impl Health {
         self.out
     }
 
+    /// Whether it is out, and the last finding spoke against that: it may be back.
+    pub fn may_be_back(&self) -> bool {
+        self.out.is_some() && self.strikes > 0
+    }
+
     /// Takes a finding in; `true`: what is believed has changed.
     pub fn see(&mut self, finding: Finding, now: MonoUs) -> bool {
         match (self.out, finding.cause()) {

@@ -109,12 +109,21 @@ impl Checkup {
 
     /// The steward decides what becomes of drives; their nodes let go of them.
     async fn end_as_member(&self) -> Result<Option<String>, String> {
-        let lines = self.reshaper.let_go_here().await?;
+        // Without the metadata this waits; the drives are looked at all the same.
+        let lines = self.reshaper.let_go_here().await.unwrap_or_else(|error| {
+            tracing::debug!(error, "drives that left are let go of later");
+            vec![]
+        });
         Ok((!lines.is_empty()).then(|| lines.join("; ")))
     }
 
     /// What other nodes said of their drives, or did not.
     async fn see_others(&self, nodes: &Cluster, layout: &Layout) {
+        // Who hears only few is rather the one that is cut off: it judges nobody.
+        if !nodes.hears_most() {
+            self.patients().retain(|slot, _| layout.drive(Slot(*slot)).is_some_and(|d| d.node == self.node));
+            return;
+        }
         let theirs = layout.drives.iter().filter(|drive| drive.role != Role::Gone && drive.node != self.node);
         for drive in theirs.filter(|drive| !nodes.is_awaited(drive.node)) {
             let (finding, why) = told(nodes, drive);
@@ -252,12 +261,22 @@ impl Checkup {
         Ok(())
     }
 
+    /// Those of them that hang on one node: the next ones have to wait until it is known what became of these.
+    fn of_one_node(&self, slots: &[Slot]) -> Vec<Slot> {
+        let layout = self.client.layout();
+        let node = |slot: &Slot| layout.drive(*slot).map(|drive| drive.node);
+        let first = slots.first().and_then(node);
+        slots.iter().copied().filter(|slot| node(slot) == first).collect()
+    }
+
     /// Lets the repair policy decide; says what it did.
     async fn apply_policy(&self) -> Option<String> {
         let now = self.clock.mono_us();
         let out: Vec<(Slot, Cause, MonoUs)> = {
             let patients = self.patients();
-            let out = patients.iter().filter_map(|(slot, patient)| Some((*slot, patient.health.out()?)));
+            // One that was found well just now is not given up before it is known which it is.
+            let sure = patients.iter().filter(|(_, patient)| !patient.health.may_be_back());
+            let out = sure.filter_map(|(slot, patient)| Some((*slot, patient.health.out()?)));
             out.map(|(slot, (cause, since))| (Slot(slot), cause, since)).collect()
         };
         if out.is_empty() {
@@ -278,8 +297,9 @@ impl Checkup {
         if verdict.write_off.is_empty() {
             return None;
         }
-        let slots: Vec<u16> = verdict.write_off.iter().map(|slot| slot.0).collect();
-        match self.reshaper.write_off(&verdict.write_off).await {
+        let giving_up = self.of_one_node(&verdict.write_off);
+        let slots: Vec<u16> = giving_up.iter().map(|slot| slot.0).collect();
+        match self.reshaper.write_off(&giving_up).await {
             Ok(()) => {
                 tracing::error!(?slots, "drives are given up: their data is made whole on the others");
                 Some(format!("drives in slots {slots:?} were given up: their data is made whole elsewhere"))
@@ -300,7 +320,14 @@ fn told(nodes: &Cluster, drive: &LayoutDrive) -> (Finding, String) {
     match nodes.drive_pulse(drive.node, drive.drive) {
         None => (Finding::Gone, "its node does not have it".to_owned()),
         Some(pulse) if pulse.takes_part => (Finding::Well, String::new()),
-        Some(pulse) => (Finding::Failing, pulse.reason.unwrap_or(pulse.state)),
+        Some(pulse) => {
+            let finding = match pulse.state.as_str() {
+                "silent" => Finding::Silent,
+                "read-only" => Finding::ReadOnly,
+                _ => Finding::Failing,
+            };
+            (finding, pulse.reason.unwrap_or(pulse.state))
+        }
     }
 }
 

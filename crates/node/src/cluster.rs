@@ -43,7 +43,7 @@ use crate::keyfile::Ring;
 
 pub(crate) use card::{Card, CardError};
 pub use joining::JoinError;
-pub(crate) use joining::{Door, change_members, join, make_token};
+pub(crate) use joining::{Door, change_members, forget_tokens, join, make_token};
 pub(crate) use service::Services;
 pub(crate) use stand::{Stood, stand};
 pub(crate) use steward::{hold, let_go};
@@ -61,8 +61,10 @@ pub(crate) const MEMBERS_SETTING: &str = "cluster/members";
 const PURPOSE_SECRET: &str = "pangea 2026-11 v1 cluster secret";
 /// How long a member may take to answer for itself.
 const ASK_PATIENCE: Duration = Duration::from_secs(3);
-/// A member whose last pulse is older is not believed to be there.
-const PULSE_AGE_MAX: Duration = Duration::from_secs(5);
+/// Between two pulses of a member in a small cluster.
+const PULSE_EVERY: Duration = Duration::from_secs(1);
+/// Members above which they are more rare, so that their number a second stays what it was.
+const OFTEN_UP_TO: u32 = 16;
 
 /// After a start others are waited for so long before they count as away.
 const AWAITED: Duration = Duration::from_secs(60);
@@ -270,9 +272,17 @@ impl Cluster {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&node).map(of)
     }
 
+    /// How long to wait between two rounds of pulses.
+    pub(crate) fn pulse_pause(&self) -> Duration {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner).1.all().len();
+        PULSE_EVERY * (u32::try_from(members).unwrap_or(u32::MAX) / OFTEN_UP_TO).max(1)
+    }
+
     /// Whether a node answers; this one does.
     pub(crate) fn is_up(&self, node: NodeId) -> bool {
-        let up = |seen: &Seen| seen.answers && seen.at.elapsed() < PULSE_AGE_MAX;
+        // A round takes as long as its slowest answer may, and the next one begins a pause later.
+        let age_max = ASK_PATIENCE + 2 * self.pulse_pause();
+        let up = |seen: &Seen| seen.answers && seen.at.elapsed() < age_max;
         node == self.me || self.read_seen(node, up).unwrap_or(false)
     }
 
@@ -280,6 +290,19 @@ impl Cluster {
     /// at once.
     pub(crate) fn is_awaited(&self, node: NodeId) -> bool {
         node != self.me && self.opened.elapsed() < AWAITED && self.pulse(node).is_none()
+    }
+
+    /// Whether this node hears more than half of all members, itself among them; of two, either one is enough.
+    pub(crate) fn hears_most(&self) -> bool {
+        let members = self.members();
+        let heard = members.all().iter().filter(|member| self.is_up(member.node)).count();
+        2 * heard > members.all().len() || members.all().len() == 2
+    }
+
+    /// Whether it is on the list of members that it knows.
+    pub(crate) fn is_member(&self) -> bool {
+        let members = self.members();
+        members.all().is_empty() || members.get(self.me).is_some()
     }
 
     /// What a node said of itself last, and how long ago.

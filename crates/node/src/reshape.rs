@@ -324,6 +324,11 @@ impl Reshaper {
         let mut lines = vec![];
         let layout = client.layout();
         for drive in layout.drives.iter().filter(|drive| drive.role == Role::Draining) {
+            if self.is_back(drive).await.map_err(words)? {
+                // It was given up and answers again: it stays.
+                self.welcome(drive.slot).await.map_err(|error| error.to_string())?;
+                continue;
+            }
             // Nothing else may change the layout at the same time.
             let _one = self.changing.lock().await;
             lines.extend(self.seat_log().await?);
@@ -403,6 +408,14 @@ impl Reshaper {
         let next = client.layout().changed(&[Change::Restore(slot)], &widths).map_err(refused)?;
         self.make_so(&next, vec![]).await?;
         self.note_written_off(&[], &[slot]).await.map_err(failed)
+    }
+
+    /// Whether a drive of another node was given up, and is well now.
+    async fn is_back(&self, drive: &LayoutDrive) -> Result<bool, ClientError> {
+        let Some(nodes) = self.parts.nodes.as_ref().filter(|nodes| nodes.me() != drive.node) else {
+            return Ok(false);
+        };
+        Ok(nodes.takes_part(drive.node, drive.drive) && self.written_off().await?.contains(&drive.slot))
     }
 
     async fn written_off(&self) -> Result<Vec<Slot>, ClientError> {

@@ -331,11 +331,14 @@ fn open_to_all(dir: &std::path::Path) -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).context("opening the log's directory")
 }
 
+/// One figure of a round.
+type Figure = fn(&Round) -> f64;
+
 fn rows(case: &str, pangea: &[Round], pgbench: &[Round]) -> Vec<Row> {
-    let middle = |rounds: &[Round], figure: fn(&Round) -> f64| {
+    let middle = |rounds: &[Round], figure: Figure| {
         median(&rounds.iter().map(figure).collect::<Vec<_>>()).unwrap_or(0.0)
     };
-    let figures: [(&str, &'static str, fn(&Round) -> f64); 3] = [
+    let figures: [(&str, &'static str, Figure); 3] = [
         ("rate", "ops/s", |round| round.per_second),
         ("p50", "ms", |round| round.p50_ms),
         ("p99", "ms", |round| round.p99_ms),

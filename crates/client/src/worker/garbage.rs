@@ -22,6 +22,8 @@ use crate::gateways::InFlightElsewhere;
 const SCAN_CONDEMNED: usize = 64;
 /// Slices of spilled composites in one purging command, one composite more at most: far below the longest command.
 const PURGED_SLICES_MAX: usize = 20_000;
+/// Written before a blob without a row counts as nobody's.
+const FENCE_SETTING: &str = "orphans/fence";
 /// How long a blob stays readable after it was condemned: for reads that found it just before.
 const GRACE_MS: u64 = 60_000;
 
@@ -203,6 +205,11 @@ impl Client {
             let page = self.list_shards(slot, after, limit).await.map_err(OrphanError::Drive)?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
+            // A commit that was sent and not answered may still be on its way, behind a database that waits for its standby:
+            // what is committed now stands behind it.
+            self.set_setting(FENCE_SETTING.to_owned(), self.inner.random::<8>().to_vec())
+                .await
+                .map_err(OrphanError::Client)?;
             // Asked after the listing: what is written since then is not on the page.
             let elsewhere = self.in_flight_elsewhere().await.filter(|elsewhere| !elsewhere.is_partial);
             let Some(elsewhere) = elsewhere else {

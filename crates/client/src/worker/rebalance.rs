@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use pangea_core::id::{BlobId, ChunkId, ShardId};
 use pangea_core::layout::{Change, Role, Slot};
 use pangea_core::manifest::ChunkEntry;
-use pangea_core::meta::{BlobRow, WRITE_FLOOR};
+use pangea_core::meta::{BlobRow, Command, WRITE_FLOOR};
 use pangea_core::wire::SHARDS_PER_MESSAGE_MAX;
 
 use super::Progress;
@@ -166,7 +166,14 @@ impl Client {
         if self.layout().epoch != epoch {
             return Ok(());
         }
-        self.set_setting(WRITE_FLOOR.to_owned(), epoch.to_le_bytes().to_vec()).await
+        let seen = self.meta().setting(WRITE_FLOOR).await.map_err(ClientError::Meta)?;
+        let (expected, floor) = seen.unwrap_or_default();
+        if floor.try_into().is_ok_and(|floor| u32::from_le_bytes(floor) >= epoch) {
+            // Whoever came after us raised it further.
+            return Ok(());
+        }
+        let (name, value) = (WRITE_FLOOR.to_owned(), epoch.to_le_bytes().to_vec());
+        self.command(Command::SetSetting { name, expected, value }).await.map(drop)
     }
 
     async fn walk(

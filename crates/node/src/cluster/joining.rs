@@ -16,6 +16,7 @@ use pangea_core::cluster::{
 use pangea_core::codec::{Malformed, Put as _, Reader};
 use pangea_core::id::{ClusterId, NodeId};
 use pangea_core::keys::{derive, open_small, seal_small};
+use pangea_core::layout::Role;
 use pangea_core::meta::Command;
 use pangea_core::seam::{Clock as _, random};
 use pangea_net::join::{JoinDoor, ask};
@@ -174,6 +175,14 @@ pub(crate) async fn make_token(
     Err(ClientError::Unavailable { why: "others make tokens at the same time: try again".into() })
 }
 
+/// Nobody joins by a token that there was.
+pub(crate) async fn forget_tokens(client: &Client) -> Result<(), ClientError> {
+    match client.meta().setting(TOKENS_SETTING).await.map_err(ClientError::Meta)? {
+        Some((_, bytes)) if !bytes.is_empty() => client.set_setting(TOKENS_SETTING.to_owned(), vec![]).await,
+        _ => Ok(()),
+    }
+}
+
 fn seal_tokens(tokens: &[Remembered], ring: &Ring) -> Vec<u8> {
     let mut plain = Vec::new();
     for token in tokens {
@@ -194,6 +203,9 @@ async fn read_tokens(client: &Client, ring: &Ring) -> Result<(u64, Vec<Remembere
     else {
         return Ok((0, vec![]));
     };
+    if bytes.is_empty() {
+        return Ok((revision, vec![]));
+    }
     let damaged = || ClientError::Damaged { what: "the tokens for joining cannot be read".into() };
     let (head, sealed) = bytes.split_at_checked(4).ok_or_else(damaged)?;
     let generation = head.try_into().map(u32::from_le_bytes).map_err(|_| damaged())?;
@@ -299,7 +311,20 @@ impl Door {
         same_metadata(cluster.keeper().is_none(), node.cluster, question.database)?;
         let JoinQuestion { addresses, domain, .. } = question;
         let member = Member { node: peer, addresses, domain, joined_ms: now_ms };
-        let changed = change_members(&node.client, |members| members.put(member.clone())).await;
+        let layout = node.client.layout();
+        let is_ghost = |other: NodeId| {
+            let holds = layout.drives.iter().any(|drive| drive.node == other && drive.role != Role::Gone);
+            !holds && !cluster.is_up(other)
+        };
+        let changed = change_members(&node.client, |members| match members.put(member.clone()) {
+            // What an earlier try left, whose answer was lost.
+            Err(MemberError::AddressTaken { by, .. }) if is_ghost(by) => {
+                members.remove(by)?;
+                members.put(member.clone())
+            }
+            done => done,
+        });
+        let changed = changed.await;
         let (revision, members) = changed.map_err(|error| error.to_string())?;
         tracing::info!(node = %peer, addresses = ?member.addresses, "a node joined the cluster");
         cluster.set_members(revision, members.clone());

@@ -154,7 +154,8 @@ async fn round(node: &Arc<Node>, cluster: &Cluster) -> Result<(), MetaError> {
             return Ok(());
         }
     }
-    if stewardship.lock().leaving {
+    if stewardship.lock().leaving || !cluster.is_member() || !cluster.hears_most() {
+        // Who was taken out of the cluster, or is cut off from it, lets its turn run out.
         return Ok(());
     }
     let asked = Instant::now();

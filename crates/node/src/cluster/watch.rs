@@ -5,18 +5,20 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use pangea_core::cluster::{DrivePulse, NodeAnswer, NodeQuestion, Pulse};
 
 use super::Cluster;
 use super::joining::read_members;
+use crate::control::DriveStatus;
 use crate::node::Node;
 use crate::roster::Mounted;
 use crate::status::of_mounted;
 
-/// Between two rounds in a small cluster.
-const EVERY: Duration = Duration::from_secs(1);
-/// Members above which rounds are made more rarely, so that their number a second stays what it was.
-const OFTEN_UP_TO: u32 = 16;
+/// How long a drive may take to say how it is: much less than the asker waits for its node.
+const DRIVE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long reading what changed may take within a round.
+const REREAD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks until the node is gone.
 pub(crate) async fn watch(node: Weak<Node>) {
@@ -25,8 +27,7 @@ pub(crate) async fn watch(node: Weak<Node>) {
             let Some(node) = node.upgrade() else { return };
             let Some(cluster) = node.in_cluster.clone() else { return };
             round(&node, &cluster).await;
-            let others = u32::try_from(cluster.others().len()).unwrap_or(u32::MAX);
-            EVERY * (others / OFTEN_UP_TO).max(1)
+            cluster.pulse_pause()
         };
         tokio::time::sleep(pause).await;
     }
@@ -35,7 +36,11 @@ pub(crate) async fn watch(node: Weak<Node>) {
 /// Asks everyone once.
 pub(crate) async fn round(node: &Arc<Node>, cluster: &Arc<Cluster>) {
     let (mut epoch, mut revision, mut came) = (0, 0, false);
-    for (peer, answer) in cluster.ask_all(&NodeQuestion::Pulse).await {
+    let others = cluster.others().into_iter();
+    let ask = |peer| async move { (peer, cluster.ask(peer, &NodeQuestion::Pulse).await) };
+    let mut answers: FuturesUnordered<_> = others.map(ask).collect();
+    // Each counts from when it comes: one that hangs makes no other old.
+    while let Some((peer, answer)) = answers.next().await {
         match answer {
             Ok(NodeAnswer::Pulse(pulse)) => {
                 epoch = epoch.max(pulse.layout_epoch);
@@ -53,12 +58,13 @@ pub(crate) async fn round(node: &Arc<Node>, cluster: &Arc<Cluster>) {
             }
         }
     }
+    // Slow metadata must not make everybody's pulses old.
     if revision > cluster.members_revision() {
-        node.reread_members().await;
+        let _ = tokio::time::timeout(REREAD_PATIENCE, node.reread_members()).await;
     }
     // Layouts are retired without a newer one.
     if epoch > node.client.layout().epoch || !node.client.older_layouts().is_empty() {
-        node.reread_layouts().await;
+        let _ = tokio::time::timeout(REREAD_PATIENCE, node.reread_layouts()).await;
     }
     if came {
         node.wake_for_return();
@@ -89,10 +95,8 @@ impl Node {
     }
 
     async fn pulse(&self) -> Pulse {
-        let mut drives = Vec::new();
-        for drive in self.roster.mounted() {
-            drives.push(drive_pulse(&drive).await);
-        }
+        let mounted = self.roster.mounted();
+        let drives = futures_util::future::join_all(mounted.iter().map(|drive| drive_pulse(drive))).await;
         Pulse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             endpoint: format!("http://{}", self.options.listen),
@@ -156,8 +160,13 @@ impl Node {
 /// Until a node has run for so long, it does not say what it has in flight.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// A drive that takes long to answer must not make its whole node late.
 async fn drive_pulse(drive: &Mounted) -> DrivePulse {
-    let status = of_mounted(drive).await;
+    let late = || DriveStatus { state: "ok".to_owned(), ..DriveStatus::default() };
+    let mut status = tokio::time::timeout(DRIVE_PATIENCE, of_mounted(drive)).await.unwrap_or_else(|_| late());
+    if drive.is_silent.load(Ordering::Relaxed) {
+        (status.state, status.reason) = ("silent".to_owned(), drive.trouble());
+    }
     DrivePulse {
         drive: drive.drive,
         takes_part: drive.takes_part.load(Ordering::Relaxed),

@@ -11,7 +11,7 @@ use pangea_core::layout::{LayoutDrive, Role};
 use pangea_core::seam::Clock as _;
 
 use super::Node;
-use crate::cluster::{Cluster, Door, change_members, hold, make_token, round, watch};
+use crate::cluster::{Cluster, Door, change_members, forget_tokens, hold, make_token, round, watch};
 use crate::control::{ControlError, MadeToken, TokenWish};
 use crate::error::StartError;
 
@@ -131,6 +131,9 @@ impl Node {
         cluster.set_members(revision, members);
         self.keep_card().await;
         cluster.ask_all(&NodeQuestion::Reread).await;
+        // It knows the tokens that there are.
+        let forgotten = forget_tokens(&self.client).await;
+        forgotten.map_err(|error| ControlError::Failed { why: error.to_string() })?;
         tracing::warn!(%node, "the node was taken out of the cluster");
         Ok(())
     }

@@ -22,7 +22,8 @@ pub(super) fn acquire_lease<T: Tables>(
     let expires_ms = now.saturating_add(duration_ms);
     let lease = match t.get::<Leases>(&name)? {
         Some(held) if held.holder == holder => {
-            LeaseRow { expires_ms: held.expires_ms.max(expires_ms), ..held } // a clock that jumped back takes nothing away
+            // A clock that jumped back takes nothing away, and who watches sees that the holder is there.
+            LeaseRow { expires_ms: expires_ms.max(held.expires_ms.saturating_add(1)), ..held }
         }
         Some(held) if held.expires_ms > now => return refuse(Refusal::LeaseHeld(held)),
         Some(_) | None => {
