@@ -45,6 +45,9 @@ fn data_from_elsewhere(job: &SealChunk<'_>, shape: &Shape, payload: &[u8]) -> Ve
     data
 }
 
+/// `BytesMut` grows to what it had before, up to so much: a small stripe may leave more behind than it took.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -68,7 +71,8 @@ proptest! {
             let data = sealed.shards[..usize::from(sealed.shape.code.k())].concat();
             prop_assert!(data == data_from_elsewhere(&job, &sealed.shape, &payload));
             let taken = stripe_bytes(&sealed.shape) + pool.capacity();
-            prop_assert!(taken <= stripe_bytes(&raw), "{taken} of {}", stripe_bytes(&raw));
+            let room = stripe_bytes(&raw) + KEPT_BYTES_MAX;
+            prop_assert!(taken <= room, "{taken} of {room}");
         }
     }
 
