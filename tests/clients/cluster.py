@@ -45,6 +45,8 @@ LOST_FOR_READING, LOST_FOR_WRITING = 4, 3
 # A dead node is noticed within this.
 NOTICED_SECONDS = 5
 RACERS = 12
+# Objects of the load that are remembered and read again.
+REMEMBERED = 400
 
 
 def node(work, name, *more):
@@ -270,6 +272,9 @@ class Load(threading.Thread):
                     client.put_object(Bucket=BUCKET, Key=key, Body=body)
                     self.objects[key] = body
                     self.writes += 1
+                    if len(self.objects) > REMEMBERED:
+                        # What is remembered is held in memory; the oldest has been read often.
+                        self.objects.pop(next(iter(self.objects)))
                 else:
                     key = self.rng.choice(list(self.objects))
                     if read_object(client, BUCKET, key) != self.objects[key]:

@@ -99,14 +99,14 @@ fn each(
 fn partition(which: &DevWhich) -> Result<ExitCode, Failure> {
     let lab = opened(which)?;
     let meant: Vec<u16> = lab.meant(which)?.iter().map(|machine| machine.number).collect();
-    cut(&lab, &meant)?;
+    cut(&lab, &meant, |_| true)?;
     print(&format!("cut off from all others: {meant:?}\n"));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells every node that runs whom it does not hear: each of these is alone; an empty list heals everything.
-fn cut(lab: &Lab, alone: &[u16]) -> Result<(), Failure> {
-    for machine in lab.machines().filter(|machine| lab.runs(machine)) {
+/// Tells every node that runs, and is meant by `who`, whom it does not hear: each of these is alone; an empty list heals everything.
+fn cut(lab: &Lab, alone: &[u16], who: impl Fn(&Machine) -> bool) -> Result<(), Failure> {
+    for machine in lab.machines().filter(|machine| lab.runs(machine) && who(machine)) {
         let is_alone = alone.contains(&machine.number);
         let unheard = lab
             .machines()
@@ -128,8 +128,10 @@ fn heal(which: &DevWhich) -> Result<ExitCode, Failure> {
     } else {
         lab.meant(which)?
     };
+    let ran: Vec<u16> =
+        lab.machines().filter(|machine| lab.runs(machine)).map(|machine| machine.number).collect();
     for machine in &meant {
-        if lab.runs(machine) {
+        if ran.contains(&machine.number) {
             lab.signal(machine, Signal::CONT)?;
         } else {
             lab.spawn(machine, None)?;
@@ -138,10 +140,10 @@ fn heal(which: &DevWhich) -> Result<ExitCode, Failure> {
     }
     // A node that hears nobody does not become ready.
     thread::sleep(WAKING);
-    cut(&lab, &[])?;
+    cut(&lab, &[], |machine| ran.contains(&machine.number))?;
     meant.iter().try_for_each(|machine| lab.wait_until_ready(machine))?;
     // Who was started meanwhile is told, too.
-    cut(&lab, &[])?;
+    cut(&lab, &[], |_| true)?;
     print("all nodes that were meant run and hear the others\n");
     Ok(ExitCode::SUCCESS)
 }

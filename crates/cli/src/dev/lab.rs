@@ -26,6 +26,8 @@ const NODE_PORTS_ABOVE: u16 = 2000;
 const NODES_MAX: u16 = 250;
 /// How long a node may take to be ready: the first one after a power cut of all reads its log.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long ports may be held by a process that is ending.
+const PORTS_PATIENCE: Duration = Duration::from_secs(10);
 /// A process that is not there after so long ended.
 const BORN_AFTER: Duration = Duration::from_secs(2);
 const READY_LOOK: Duration = Duration::from_millis(50);
@@ -196,12 +198,22 @@ impl Lab {
         self.pid(machine).is_some()
     }
 
+    /// A process that was killed just now may still hold its ports; whoever else does is named in the node's log.
+    fn wait_for_ports(&self, machine: &Machine) {
+        let all = [machine.listen, machine.above(ADMIN_PORTS_ABOVE), machine.above(NODE_PORTS_ABOVE)];
+        let until = Instant::now() + PORTS_PATIENCE;
+        while all.iter().any(|address| TcpListener::bind(address).is_err()) && Instant::now() < until {
+            thread::sleep(READY_LOOK);
+        }
+    }
+
     /// Starts a node.
     pub(super) fn spawn(&self, machine: &Machine, token: Option<&str>) -> Result<(), Failure> {
         let home = self.home(machine);
         let io = |error: std::io::Error| failed("start the node in", &home, &error);
         let log = fs::File::options().create(true).append(true).open(home.join(LOG_FILE)).map_err(io)?;
         let out = fs::File::create(home.join(OUT_FILE)).map_err(io)?;
+        self.wait_for_ports(machine);
         let mut command = Command::new(std::env::current_exe().map_err(io)?);
         command.arg("server").arg(drive(&home));
         command.args(["--listen", &machine.listen.to_string()]);
