@@ -26,9 +26,7 @@ const WAKING: Duration = Duration::from_millis(200);
 pub(crate) fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         None => start(&args.start),
-        Some(DevCommand::Kill(which)) => {
-            each(which, "killed", |lab, machine| lab.signal(machine, Signal::KILL))
-        }
+        Some(DevCommand::Kill(which)) => each(which, "killed", |lab, machine| lab.kill(machine)),
         Some(DevCommand::Pause(which)) => {
             each(which, "paused", |lab, machine| lab.signal(machine, Signal::STOP))
         }
@@ -131,9 +129,8 @@ fn heal(which: &DevWhich) -> Result<ExitCode, Failure> {
     let ran: Vec<u16> =
         lab.machines().filter(|machine| lab.runs(machine)).map(|machine| machine.number).collect();
     for machine in &meant {
-        if ran.contains(&machine.number) {
-            lab.signal(machine, Signal::CONT)?;
-        } else {
+        // One that was ending when it was looked at is started like the others.
+        if !(ran.contains(&machine.number) && lab.signal(machine, Signal::CONT).is_ok()) {
             lab.spawn(machine, None)?;
             print(&format!("node {} is started\n", machine.number));
         }

@@ -244,6 +244,16 @@ impl Lab {
         kill_process(pid, signal).map_err(|error| failed("signal the node in", &self.home(machine), &error))
     }
 
+    /// Kills a node's process and waits until it is gone.
+    pub(super) fn kill(&self, machine: &Machine) -> Result<(), Failure> {
+        self.signal(machine, Signal::KILL)?;
+        let until = Instant::now() + PORTS_PATIENCE;
+        while self.runs(machine) && Instant::now() < until {
+            thread::sleep(READY_LOOK);
+        }
+        Ok(())
+    }
+
     /// The operators' door of a node.
     pub(super) fn remote(&self, machine: &Machine) -> Result<Remote, Failure> {
         let token =
